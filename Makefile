@@ -1,0 +1,40 @@
+# The targets that a newcomer types: demo, test. Each makes .venv if it is missing.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: help demo test check bench format browser clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(INSTALLED): pyproject.toml constraints.txt api/client/pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing into .venv (some minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e api/client -e '.[dev]'
+	@touch $@
+
+demo: $(INSTALLED) ## real training jobs on a simulated cloud, forecast and moved ahead of need
+	@$(BIN)/scaleahead demo
+
+test: $(INSTALLED) browser ## every test
+	@$(BIN)/python -m pytest
+
+check: $(INSTALLED) ## format, lint, types, import rules
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(INSTALLED) ## the benchmarks, as ratios against a calibration loop
+	@$(BIN)/python -m tests.benchmarks
+
+format: $(INSTALLED) ## put the sources into form
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+browser: ## a browser for the dashboard's test, where the system can give one
+	@command -v chromium >/dev/null 2>&1 || sh tests/install-browser.sh
+
+clean: ## remove what the targets made
+	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache

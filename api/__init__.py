@@ -1,0 +1,1 @@
+"""Delivery: composition root, commands, REST and dashboard."""

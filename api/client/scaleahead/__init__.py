@@ -1,0 +1,1 @@
+"""Report a training job to the Scaleahead daemon."""

@@ -1,0 +1,1 @@
+"""Preference: which option to take. Pure functions of a situation."""
