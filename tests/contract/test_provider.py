@@ -1,0 +1,377 @@
+"""The laws of ``providers.base``, held over every implementation.
+
+To add one, write a ``World`` for it and name it in ``WORLDS``: a running VM of its small offer, a group of two nodes,
+and the few switches with which a test makes its cloud misbehave.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Protocol
+
+import pytest
+
+from providers.base import Inventory, Provider
+from providers.catalog import with_nodes
+from providers.clock import VirtualClock
+from providers.errors import AnswerLost, Incompatible, NoCapacity, NotFound, QuotaExceeded, Throttled, WrongState
+from providers.simulated.cloud import Cloud
+from providers.simulated.provider import Simulated
+from providers.simulated.remote import Remote
+from providers.simulated.server import Server
+from providers.simulated.state import Barrier, Fault, Quota, Shortage
+from providers.types import (
+    Grow,
+    InPlace,
+    Launch,
+    LaunchRecipe,
+    Modify,
+    Offer,
+    Operation,
+    Remove,
+    Replace,
+    Resize,
+    Same,
+    Shrink,
+    Start,
+    Stop,
+    Target,
+    Terminate,
+)
+from tests.providers.simulated.offers import FAR, LARGE, NOW, OFFERS, SMALL, SPOT
+
+
+class Whole(Provider, Inventory, Protocol):
+    """A provider that can list what carries our labels."""
+
+
+class World(Protocol):
+    """One implementation over a cloud that a test can steer."""
+
+    provider: Whole
+    vm: Target
+    group: Target
+    small: Offer
+    large: Offer
+    far: Offer
+    spot: Offer
+
+    def wait(self) -> None:
+        """Let enough time pass for whatever is under way to end."""
+
+    def fail(self, call: str, error: str, applied: bool) -> None:
+        """Let the next call of a kind raise an error, with or without its effect."""
+
+    def spoil(self, call: str) -> None:
+        """Accept the next call of a kind, and let its operation fail."""
+
+    def exhaust(self, offer: Offer) -> None:
+        """Let there be no capacity for an offer."""
+
+    def limit(self, cpu_cores: float) -> None:
+        """Set the quota of CPU cores."""
+
+    def machines(self) -> int:
+        """Count the VMs that are not terminated, by the truth of the cloud."""
+
+
+class SimulatedWorld:
+    """The simulated cloud, in this process or over HTTP."""
+
+    small, large, far, spot = SMALL, LARGE, FAR, SPOT
+
+    def __init__(self, cloud: Cloud, clock: VirtualClock, provider: Simulated) -> None:
+        self.provider: Whole = provider
+        self._cloud, self._clock = cloud, clock
+        cloud.barrier(Barrier("m7i.*", "p4d.*", "a p4d needs another image"))
+        self.vm = cloud.add_machine("vm-1", SMALL.id, {"scaleahead": "demo"})
+        self.group = cloud.add_group("nodes-1", SMALL.id, 2, (1, 4), {"scaleahead": "demo"})
+
+    def wait(self) -> None:
+        self._clock.advance(300)
+
+    def fail(self, call: str, error: str, applied: bool) -> None:
+        self._cloud.fault(Fault(call, error, "after_applied" if applied else "before"))
+
+    def spoil(self, call: str) -> None:
+        self._cloud.fault(Fault(call, when="operation", message="the disk is in use"))
+
+    def exhaust(self, offer: Offer) -> None:
+        self._cloud.shortage(Shortage(offer.id))
+
+    def limit(self, cpu_cores: float) -> None:
+        self._cloud.quota(Quota("on-demand cores", "cpu_cores", cpu_cores))
+
+    def machines(self) -> int:
+        return sum(not m.group and m.state != "terminated" for m in self._cloud.state().machines)
+
+
+@contextmanager
+def in_process() -> Iterator[World]:
+    clock = VirtualClock(NOW)
+    cloud = Cloud(clock, OFFERS)
+    yield SimulatedWorld(cloud, clock, Simulated(cloud))
+
+
+@contextmanager
+def over_http() -> Iterator[World]:
+    clock = VirtualClock(NOW)
+    cloud = Cloud(clock, OFFERS)
+    server = Server(cloud)
+    server.start()
+    try:
+        yield SimulatedWorld(cloud, clock, Simulated(Remote(server.url)))
+    finally:
+        server.close()
+
+
+WORLDS = {"simulated": in_process, "simulated over http": over_http}
+
+
+@pytest.fixture(params=WORLDS)
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    with WORLDS[request.param]() as world:
+        yield world
+
+
+def done(world: World, operation: Operation) -> Operation:
+    """Let time pass and take the operation's last word, which must be that it is done."""
+    world.wait()
+    operation = world.provider.poll(operation)
+    assert (operation.state, operation.error) == ("done", None)
+    return operation
+
+
+def stopped(world: World) -> None:
+    done(world, world.provider.perform(Stop(world.vm), "stop"))
+
+
+def launch(world: World, name: str = "next-1") -> Launch:
+    return Launch(LaunchRecipe("trainer", {"scaleahead": "demo", "action": name}), world.large, name)
+
+
+# VMs: describe, stop, modify, start.
+
+
+def test_describe_says_what_runs_at_which_price(world):
+    found = world.provider.describe(world.vm)
+    assert (found.target, found.state, found.offer) == (world.vm, "running", world.small)
+    assert found.offer.price is not None
+    assert found.labels["scaleahead"] == "demo"
+    assert [(node.id, node.state) for node in found.nodes] == [(world.vm.id, "running")]
+
+
+def test_a_vm_changes_in_place_step_by_step(world):
+    provider = world.provider
+    route = provider.route(provider.describe(world.vm), world.large)
+    assert route == InPlace(("machine_type",))
+    operation = provider.perform(Stop(world.vm), "s")
+    assert operation.state == "running"
+    assert provider.poll(operation).state == "running"
+    assert provider.describe(world.vm).state == "stopping"
+    done(world, operation)
+    assert provider.describe(world.vm).state == "stopped"
+    done(world, provider.perform(Modify(world.vm, world.large, "machine_type"), "m"))
+    assert provider.describe(world.vm).offer == world.large
+    assert provider.route(provider.describe(world.vm), world.large) == Same()
+    operation = provider.perform(Start(world.vm), "t")
+    assert provider.describe(world.vm).state == "pending"
+    done(world, operation)
+    assert provider.describe(world.vm).state == "running"
+    assert provider.describe(world.vm).offer == world.large
+
+
+def test_a_running_vm_cannot_be_modified_nor_one_stopping_started(world):
+    with pytest.raises(WrongState):
+        world.provider.perform(Modify(world.vm, world.large, "machine_type"), "m")
+    world.provider.perform(Stop(world.vm), "s")
+    for number, call in enumerate((Modify(world.vm, world.large, "machine_type"), Start(world.vm))):
+        with pytest.raises(WrongState):
+            world.provider.perform(call, f"w{number}")
+    world.wait()
+    assert world.provider.describe(world.vm).offer == world.small
+
+
+def test_the_same_token_has_one_effect(world):
+    first = world.provider.perform(Stop(world.vm), "s")
+    assert world.provider.perform(Stop(world.vm), "s").id == first.id
+    done(world, first)
+    done(world, world.provider.perform(Start(world.vm), "t"))
+    again = world.provider.perform(Stop(world.vm), "s")
+    assert again.id == first.id
+    world.wait()
+    assert world.provider.describe(world.vm).state == "running"
+
+
+def test_a_call_whose_effect_is_there_is_done(world):
+    stopped(world)
+    assert world.provider.perform(Stop(world.vm), "another").state == "done"
+    assert world.provider.perform(Modify(world.vm, world.small, "machine_type"), "m").state == "done"
+    done(world, world.provider.perform(Start(world.vm), "t"))
+    assert world.provider.perform(Start(world.vm), "u").state == "done"
+    done(world, world.provider.perform(Terminate(world.vm), "x"))
+    assert world.provider.perform(Terminate(world.vm), "y").state == "done"
+    assert world.provider.describe(world.vm).state == "terminated"
+
+
+@pytest.mark.parametrize("applied", [True, False])
+def test_a_lost_answer_repeated_with_its_token_has_one_effect(world, applied):
+    world.fail("launch", "AnswerLost", applied)
+    before = world.machines()
+    with pytest.raises(AnswerLost):
+        world.provider.perform(launch(world), "l")
+    assert world.machines() == before + applied
+    operation = done(world, world.provider.perform(launch(world), "l"))
+    assert world.machines() == before + 1
+    assert operation.made is not None
+    assert world.provider.describe(operation.made).offer == world.large
+
+
+def test_a_throttled_call_did_nothing(world):
+    world.fail("stop", "Throttled", applied=False)
+    with pytest.raises(Throttled):
+        world.provider.perform(Stop(world.vm), "s")
+    world.wait()
+    assert world.provider.describe(world.vm).state == "running"
+    done(world, world.provider.perform(Stop(world.vm), "s"))
+
+
+def test_a_start_without_capacity_leaves_the_vm_stopped_and_the_old_offer_open(world):
+    stopped(world)
+    done(world, world.provider.perform(Modify(world.vm, world.large, "machine_type"), "m"))
+    world.exhaust(world.large)
+    with pytest.raises(NoCapacity):
+        world.provider.perform(Start(world.vm), "t")
+    assert world.provider.describe(world.vm).state == "stopped"
+    done(world, world.provider.perform(Modify(world.vm, world.small, "machine_type"), "back"))
+    done(world, world.provider.perform(Start(world.vm), "u"))
+
+
+def test_a_failed_operation_says_so_in_its_value(world):
+    world.spoil("stop")
+    operation = world.provider.perform(Stop(world.vm), "s")
+    world.wait()
+    operation = world.provider.poll(operation)
+    assert operation.state == "failed"
+    assert "the disk is in use" in (operation.error or "")
+    assert world.provider.describe(world.vm).state == "running"
+
+
+def test_what_is_not_there_is_not_found(world):
+    for target in (replace(world.vm, id="vm-none"), replace(world.group, id="no-group")):
+        with pytest.raises(NotFound):
+            world.provider.describe(target)
+    with pytest.raises(NotFound):
+        world.provider.perform(Stop(replace(world.vm, id="vm-none")), "s")
+
+
+# Routes and offers.
+
+
+def test_offers_are_priced_and_hold_the_present_one(world):
+    offers = {offer.id: offer for offer in world.provider.offers(world.vm)}
+    assert {world.small.id, world.large.id, world.spot.id} <= set(offers)
+    price = offers[world.large.id].price
+    assert price is not None
+    assert price.usd_per_hour > 0
+    assert price.source
+    sizes = {offer.id for offer in world.provider.offers(world.group)}
+    assert with_nodes(world.small, 3).id in sizes
+
+
+def test_routes_name_the_way(world):
+    now = world.provider.describe(world.vm)
+    assert world.provider.route(now, world.small) == Same()
+    for offer in (world.far, world.spot):
+        route = world.provider.route(now, offer)
+        assert isinstance(route, Replace)
+        assert route.reason
+    nodes = world.provider.describe(world.group)
+    assert world.provider.route(nodes, with_nodes(world.small, 2)) == Same()
+    assert world.provider.route(nodes, with_nodes(world.small, 4)) == Grow(4)
+    assert world.provider.route(nodes, world.small) == Shrink(1)
+    with pytest.raises(Incompatible):
+        world.provider.route(nodes, with_nodes(world.large, 2))
+    with pytest.raises(Incompatible):
+        world.provider.route(nodes, with_nodes(world.small, 9))
+
+
+def test_a_route_refuses_what_a_quota_forbids_before_anything_stops(world):
+    cores = world.small.resources.cpu_cores
+    world.limit(3 * cores)
+    with pytest.raises(QuotaExceeded, match="on-demand cores"):
+        world.provider.route(world.provider.describe(world.vm), world.large)
+    assert world.provider.describe(world.vm).state == "running"
+    with pytest.raises(QuotaExceeded):
+        world.provider.perform(launch(world), "l")
+    assert world.machines() == 1
+
+
+def test_an_incompatible_modification_is_refused_and_changes_nothing(world):
+    stopped(world)
+    with pytest.raises(Incompatible):
+        world.provider.perform(Modify(world.vm, world.far, "machine_type"), "m")
+    assert world.provider.describe(world.vm).offer == world.small
+
+
+# Launching and labels.
+
+
+def test_a_launch_happens_once_and_is_found_by_its_labels(world):
+    before = world.machines()
+    first = world.provider.perform(launch(world), "l")
+    assert first.made is not None
+    assert world.provider.perform(launch(world), "l").made == first.made
+    done(world, first)
+    assert world.machines() == before + 1
+    (found,) = world.provider.labelled("action", "next-1")
+    assert (found.target, found.state) == (first.made, "running")
+    assert {a.target for a in world.provider.labelled("scaleahead")} == {world.vm, world.group, first.made}
+    done(world, world.provider.perform(Terminate(first.made), "x"))
+    assert world.provider.labelled("action") == []
+
+
+def test_a_launch_without_capacity_makes_nothing(world):
+    world.exhaust(world.large)
+    before = world.machines()
+    with pytest.raises(NoCapacity):
+        world.provider.perform(launch(world), "l")
+    assert world.machines() == before
+
+
+# Groups.
+
+
+def test_a_group_grows_to_an_absolute_size(world):
+    operation = world.provider.perform(Resize(world.group, 4), "r")
+    assert world.provider.describe(world.group).state == "pending"
+    done(world, operation)
+    found = world.provider.describe(world.group)
+    assert (found.state, found.offer.id) == ("running", with_nodes(world.small, 4).id)
+    assert found.offer.price.usd_per_hour == pytest.approx(4 * world.small.price.usd_per_hour)
+    assert len({node.id for node in found.nodes}) == 4
+    assert world.provider.perform(Resize(world.group, 4), "again").state == "done"
+    assert len(world.provider.describe(world.group).nodes) == 4
+
+
+def test_a_group_shrinks_by_the_named_nodes_and_only_those(world):
+    keep, victim = (node.id for node in world.provider.describe(world.group).nodes)
+    call = Remove(world.group, (victim,))
+    done(world, world.provider.perform(call, "r"))
+    assert [node.id for node in world.provider.describe(world.group).nodes] == [keep]
+    assert world.provider.describe(world.group).offer.nodes == 1
+    assert world.provider.perform(call, "again").state == "done"
+    world.wait()
+    assert [node.id for node in world.provider.describe(world.group).nodes] == [keep]
+
+
+def test_a_group_that_finds_no_capacity_says_so_and_can_be_taken_back(world):
+    world.exhaust(world.small)
+    operation = world.provider.perform(Resize(world.group, 3), "r")
+    world.wait()
+    operation = world.provider.poll(operation)
+    assert operation.state == "failed"
+    assert "capacity" in (operation.error or "")
+    assert len(world.provider.describe(world.group).nodes) == 2
+    done(world, world.provider.perform(Resize(world.group, 2), "back"))
+    assert world.provider.describe(world.group).state == "running"
