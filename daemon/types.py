@@ -170,8 +170,8 @@ class Forecast:
     ``probability`` float[M] sums to 1. ``paths[name]`` float[M, K], named as the columns of ``History``;
     ``step_seconds`` is on the machine the job runs on now. ``deviations[name]`` float[M, K] is the standard deviation
     that is left around each path given its hyperparameters (Gaussian), where the model knows one. ``steps`` int[K]
-    ascends; with ``finish_step`` known its last entry is that step. ``method`` names what made it ("recurrent", "persist", ...),
-    ``reason`` why not the best one, "" if it was. ``unknown`` names what cannot be foretold (said aloud).
+    ascends; with ``finish_step`` known its last entry is that step. ``method`` names what made it ("recurrent",
+    "persist", ...), ``reason`` why not the best one, "" if it was. ``unknown`` names what cannot be foretold.
     """
 
     job: str

@@ -1,0 +1,234 @@
+"""Edge: the composition root. Everything is made here, once, and handed to whoever needs it."""
+
+import asyncio
+import contextlib
+import ipaddress
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import structlog
+import uvicorn
+
+from api.app import create_app
+from api.auth import first_token
+from api.deps import Services
+from api.events import Bus
+from daemon import config as configuration
+from daemon.act import Patience
+from daemon.config import Config, ConfigError
+from daemon.forecast.persist import Persist
+from daemon.forecast.worker import ForecastProcess
+from daemon.hook import Poller
+from daemon.loop import Loop
+from daemon.operate import Operator
+from daemon.schedule import chores
+from daemon.store.base import Conflict, Stale, Store, StoreError
+from daemon.store.open import open_store
+from policies.book import PolicyBook
+from providers import catalog, registry
+from providers.base import Provider
+from providers.clock import Clock, ScaledClock, SystemClock
+from providers.types import Offer
+
+log = structlog.get_logger()
+
+VERSION = "0.1.0"
+EXIT_FAILURE = 1
+EXIT_WRONG_USE = 2
+EXIT_LEASE = 3
+
+
+def serve(path: str | None = None, host: str | None = None, port: int | None = None) -> int:
+    """Run the daemon until it is told to stop; give the exit status.
+
+    0 after SIGTERM or SIGINT, 1 when something it needs cannot be had, 2 for a wrong configuration, 3 when another
+    process holds or took the lease.
+    """
+    try:
+        config = configuration.read(path, os.environ)
+        config = config.model_copy(update={k: v for k, v in (("host", host), ("port", port)) if v is not None})
+        _refuse_open_address(config)
+        set_up_logs(config)
+        return asyncio.run(_serve(config))
+    except ConfigError as error:
+        return _fail(str(error), EXIT_WRONG_USE)
+    except (StoreError, OSError) as error:
+        return _fail(str(error), EXIT_LEASE if isinstance(error, Conflict) else EXIT_FAILURE)
+
+
+def _fail(what: str, status: int) -> int:
+    sys.stderr.write(f"scaleahead: {what}\n")
+    return status
+
+
+def _refuse_open_address(config: Config) -> None:
+    try:
+        inside = ipaddress.ip_address(config.host).is_loopback
+    except ValueError:
+        inside = config.host == "localhost"
+    if not inside and config.tls is None:
+        raise ConfigError(f"host {config.host} is not loopback - give tls.certificate and tls.key, or use 127.0.0.1")
+
+
+def set_up_logs(config: Config) -> None:
+    """Send logs to standard error, as lines for people or as JSON."""
+    console = config.log == "console"
+    renderer = (
+        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if console else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(20),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def make_clock(config: Config) -> Clock:
+    """Make the daemon's clock."""
+    return ScaledClock(config.clock.rate, config.clock.origin) if config.clock.rate != 1.0 else SystemClock()
+
+
+def failpoint(config: Config, environment: Mapping[str, str]) -> Callable[[str], None]:
+    """Make the crash point that a test names in ``SCALEAHEAD_FAILPOINT``; only ever in development mode."""
+    wanted = environment.get("SCALEAHEAD_FAILPOINT", "") if config.development else ""
+
+    def reached(name: str) -> None:
+        if wanted and name == wanted:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return reached
+
+
+async def _serve(config: Config) -> int:
+    config.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    clock = make_clock(config)
+    store = open_store(config.database_url, clock)
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            return await _run(config, clock, store, stack)
+    finally:
+        store.close()
+
+
+async def _run(config: Config, clock: Clock, store: Store, stack: contextlib.AsyncExitStack) -> int:
+    bus = Bus()
+    book = PolicyBook(tuple(config.policies))
+    providers = registry.connect_all(config.providers)
+    forecasts = ForecastProcess(target=config.forecaster)
+    loop = build(config, clock, store, book, providers, forecasts, bus)
+    app = create_app(
+        Services(
+            store=store, policies=book, offers=listing(providers), control=loop, clock=clock, version=VERSION,
+            open_read=config.open_read, bus=bus,
+        )
+    )  # fmt: skip
+    server = _server(config, app)
+    bound = _bind(config)
+    await forecasts.start()
+    stack.push_async_callback(forecasts.stop)
+    scheduler = chores(store, providers, clock, loop.wake, loop)
+    scheduler.start()
+    stack.callback(scheduler.shutdown, wait=False)
+    _greet(config, store, bound)
+    working = asyncio.create_task(loop.run())
+    watching = asyncio.create_task(book.watch(lambda problems: loop.wake()))
+    serving = asyncio.create_task(server.serve(sockets=[bound]))
+    try:
+        await asyncio.wait({working, serving}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done() and not working.cancelled() and (fault := working.exception()) is not None:
+            return _lost(fault)
+        return 0
+    finally:
+        bus.close()
+        server.should_exit = True
+        for task in (working, watching):
+            task.cancel()
+        await asyncio.gather(working, watching, serving, return_exceptions=True)
+        await loop.close()
+
+
+def _lost(fault: BaseException) -> int:
+    if isinstance(fault, BaseExceptionGroup):
+        fault = fault.exceptions[0]
+    status = EXIT_LEASE if isinstance(fault, Conflict | Stale) else EXIT_FAILURE
+    return _fail(f"the loop ended: {fault}", status)
+
+
+def build(
+    config: Config, clock: Clock, store: Store, book: PolicyBook, providers: Mapping[str, Provider],
+    forecasts: ForecastProcess, bus: Bus,
+) -> Loop:  # fmt: skip
+    """Put the loop together."""
+    timing = config.timing
+    lease = store.lease(f"{socket.gethostname()}:{os.getpid()}", timing.lease_seconds * config.clock.rate)
+    poller = Poller(clock, development=config.development)
+    operator = Operator(
+        store, providers, poller, clock, Patience(look=timing.look_seconds, repeat=timing.repeat_seconds),
+        epoch=lambda: lease.epoch, failpoint=failpoint(config, os.environ),
+    )  # fmt: skip
+    loop = Loop(
+        store=store, policies=book, providers=providers, forecasts=forecasts, persist=Persist(), poller=poller,
+        operator=operator, lease=lease, clock=clock, config=config,
+        publish=lambda event, subject, detail: bus.announce(event, {"job": subject, **detail}),
+    )  # fmt: skip
+    poller.on_report = loop.received
+    poller.on_silence = loop.silent
+    return loop
+
+
+def listing(providers: Mapping[str, Provider]) -> Callable[[], Sequence[Offer]]:
+    """List the catalog's offers of every configured cloud; with none configured, the whole catalog."""
+
+    def offers() -> Sequence[Offer]:
+        return catalog.load().offers()
+
+    return offers
+
+
+def _server(config: Config, app: object) -> uvicorn.Server:
+    tls = config.tls
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,  # type: ignore[arg-type]  # an ASGI app
+            log_config=None, access_log=False, timeout_graceful_shutdown=5, limit_concurrency=500,
+            ssl_certfile=tls.certificate if tls else None, ssl_keyfile=tls.key if tls else None,
+        )
+    )  # fmt: skip
+
+
+def _bind(config: Config) -> socket.socket:
+    try:
+        bound = socket.create_server((config.host, config.port))
+    except OSError as error:
+        raise OSError(
+            f"cannot listen on {config.host}:{config.port} ({error.strerror}) - choose another port with --port"
+        ) from None
+    return bound
+
+
+def _greet(config: Config, store: Store, bound: socket.socket) -> None:
+    token = first_token(store)
+    scheme = "https" if config.tls else "http"
+    url = f"{scheme}://{config.host}:{bound.getsockname()[1]}"
+    if token is not None:
+        path = config.directory / "token"
+        _keep(path, token)
+        sys.stdout.write(f"admin token (shown once, kept in {path}): {token}\n")
+    sys.stdout.write(f"scaleahead {VERSION} serves {url}\n")
+    sys.stdout.flush()
+
+
+def _keep(path: Path, token: str) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(token + "\n")

@@ -1,0 +1,416 @@
+"""Pure decisions: advance an action by one step, from what the cloud and the job say now.
+
+Level-triggered: nothing here remembers which calls were made. Every turn reads the state of the world and names the
+one thing to do next, so that a daemon killed anywhere goes on from wherever the world has come to. Every stage has a
+deadline and a way out of it; the only ends are ``done``, ``rolled_back``, ``cancelled`` and ``needs_human``, and in
+each of them no machine that we stopped is left stopped while it can be started.
+
+In place:  intended -> checkpointing -> stopping -> modifying -> starting -> verifying -> done
+Replace:   intended -> launching -> checkpointing -> switching -> verifying -> retiring -> done
+Group:     intended -> [checkpointing] -> resizing -> verifying -> done
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from daemon.types import Action, Checkpoint, JobStatus, Stage
+from providers.errors import Incompatible, NoCapacity, ProviderError, QuotaExceeded, Transient
+from providers.types import (
+    Allocation,
+    Call,
+    Grow,
+    InPlace,
+    Launch,
+    LaunchRecipe,
+    Modify,
+    Remove,
+    Replace,
+    Resize,
+    Route,
+    Same,
+    Shrink,
+    Start,
+    Stop,
+    Terminate,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long each stage may last, in seconds, and how often to look."""
+
+    checkpointing: float = 900.0
+    stopping: float = 900.0
+    modifying: float = 300.0
+    starting: float = 900.0
+    launching: float = 1200.0
+    resizing: float = 1200.0
+    verifying: float = 900.0
+    rolling_back: float = 3600.0
+    look: float = 5.0
+    repeat: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class CloudView:
+    """What the cloud says now. ``fault`` is the error of the last read or call, ``pending`` the call not yet settled.
+
+    ``route`` is the way from the present to the offer of the stage: the new one, or the old one when rolling back.
+    """
+
+    allocation: Allocation | None
+    route: Route | None = None
+    made: Allocation | None = None
+    fault: ProviderError | None = None
+    pending: Call | None = None
+    pending_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing to do but look again."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask the job for a checkpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Tell the job to go on, then cancel the action."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Perform:
+    """Make one call to the cloud."""
+
+    call: Call
+
+
+@dataclass(frozen=True, slots=True)
+class Enter:
+    """Pass to another stage."""
+
+    stage: Stage
+    note: str = ""
+    checkpoint: Checkpoint | None = None
+
+
+Step = Wait | Ask | Release | Perform | Enter
+
+
+def advance(action: Action, cloud: CloudView, job: JobStatus, now: datetime, patience: Patience) -> Step:
+    """Say the next step of an open action. Pure; the same views always give the same step."""
+    if action.closed:
+        return Wait("closed")
+    if isinstance(cloud.fault, Transient) and cloud.allocation is None:
+        return _overdue(action, now) or Wait(f"the cloud does not answer: {cloud.fault}")
+    step = _STAGES[action.stage](action, cloud, job, now)
+    if isinstance(step, Perform) and step.call == cloud.pending and cloud.pending_since is not None:
+        # That call is out and its effect not visible yet. Later it is repeated, with the token it was made with.
+        age = (now - cloud.pending_since).total_seconds()
+        if age < patience.repeat:
+            return Wait("the last call's effect is not visible yet")
+    return step
+
+
+def stage_seconds(stage: Stage, patience: Patience) -> float:
+    """Give a stage's patience in seconds."""
+    like = {"intended": "checkpointing", "switching": "stopping", "retiring": "stopping"}
+    return float(getattr(patience, like.get(stage, stage), patience.checkpointing))
+
+
+def enter(action: Action, step: Enter, now: datetime, patience: Patience) -> Action:
+    """Apply a change of stage to an action: a new deadline, the note, and what was learned on the way."""
+    closed = step.stage in ("done", "rolled_back", "cancelled", "needs_human")
+    return replace(
+        action,
+        stage=step.stage,
+        stage_at=now,
+        deadline=now + timedelta(seconds=stage_seconds(step.stage, patience)),
+        next_at=now,
+        note=step.note,
+        rollback_reason=step.note if step.stage == "rolling_back" else action.rollback_reason,
+        checkpoint=step.checkpoint or action.checkpoint,
+        closed_at=now if closed else None,
+    )
+
+
+def _begin(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> Step:
+    here = cloud.allocation
+    if here is None or here.state in ("terminated", "unknown"):
+        return Enter("cancelled", "the machine is gone or unknown")
+    if here.state != "running" and action.route != "grow":
+        # A machine that somebody else stopped is left as it is: that was a person's wish.
+        return Enter("cancelled", f"the machine is {here.state}, not running; not ours to start")
+    if here.offer.id != action.old.id:
+        return Enter("cancelled", f"the machine became {here.offer.id} meanwhile; decided for {action.old.id}")
+    if isinstance(cloud.fault, ProviderError) or not _leads_there(action, cloud.route):
+        return Enter("cancelled", f"the pre-flight refuses it: {cloud.fault or cloud.route}")
+    match action.route:
+        case "replace":
+            return Enter("launching")
+        case "grow":
+            return Enter("resizing")
+        case "in_place" | "shrink":
+            return Enter("checkpointing" if action.checkpoint_required else _after_checkpoint(action))
+        case _:
+            assert_never(action.route)
+
+
+def _leads_there(action: Action, route: Route | None) -> bool:
+    match route:
+        case InPlace():
+            return action.route == "in_place"
+        case Replace():
+            return action.route == "replace"
+        case Grow():
+            return action.route == "grow"
+        case Shrink():
+            return action.route == "shrink"
+        case Same() | None:
+            return False
+        case _:
+            assert_never(route)
+
+
+def _after_checkpoint(action: Action) -> Stage:
+    match action.route:
+        case "in_place":
+            return "stopping"
+        case "replace":
+            return "switching"
+        case "grow" | "shrink":
+            return "resizing"
+        case _:
+            assert_never(action.route)
+
+
+def _checkpoint(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> Step:
+    if action.asked_at is None:
+        return Ask()
+    fresh = job.checkpoint is not None and job.checkpoint_at is not None and job.checkpoint_at >= action.asked_at
+    if job.state == "done":
+        return Release("the job has finished")
+    if job.state == "ready" and fresh and job.run == action.old_run:
+        return Enter(_after_checkpoint(action), checkpoint=job.checkpoint)
+    killed = cloud.allocation and any(
+        notice.kind == "out_of_memory" and notice.at >= action.asked_at for notice in cloud.allocation.notices
+    )
+    if killed:
+        # Nobody is left to save anything: the newest checkpoint is what there is.
+        return Enter(_after_checkpoint(action), "the job was killed while it was asked for a checkpoint")
+    if now >= action.deadline:
+        return Release("the job gave no checkpoint in time")
+    if job.state == "training":
+        # The request may have been lost with a daemon that was killed; asking again for the same decision is harmless.
+        return Ask()
+    return Wait("waiting for the job's checkpoint")
+
+
+def _stop(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> Step:
+    here = cloud.allocation
+    if here is None:
+        return _overdue(action, now) or Wait("the cloud does not show the machine")
+    match here.state:
+        case "running" if here.offer.id == action.new.id:
+            return Enter("verifying")
+        case "running":
+            if isinstance(cloud.fault, QuotaExceeded | Incompatible | NoCapacity) and not action.stopped_by_us:
+                return Release(f"the pre-flight refuses it now: {cloud.fault}")
+            return _overdue(action, now) or Perform(Stop(action.target))
+        case "pending" | "stopping" | "unknown":
+            return _overdue(action, now) or Wait(f"the machine is {here.state}")
+        case "stopped" if action.stopped_by_us:
+            return Enter("modifying")
+        case "stopped":
+            return Enter("cancelled", "somebody else stopped the machine; not ours to start")
+        case "terminated":
+            return Enter("needs_human", "the machine was terminated from outside while it was stopping")
+        case _:
+            assert_never(here.state)
+
+
+def _modify(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> Step:
+    here = cloud.allocation
+    if here is not None and here.state == "terminated":
+        return Enter("needs_human", "the machine was terminated from outside while it was stopped")
+    if here is not None and here.state in ("running", "pending"):
+        return Enter("starting")
+    if isinstance(cloud.fault, ProviderError) and not isinstance(cloud.fault, Transient):
+        return Enter("rolling_back", f"the change was refused: {cloud.fault}")
+    if now >= action.deadline:
+        return Enter("rolling_back", "the change took too long")
+    match cloud.route:
+        case InPlace(aspects) if aspects:
+            return Perform(Modify(action.target, action.new, aspects[0]))
+        case InPlace() | Same():
+            return Enter("starting")
+        case Replace(reason):
+            return Enter("rolling_back", f"not possible in place after all: {reason}")
+        case Grow() | Shrink() | None:
+            return Wait("no way to the offer is known yet")
+        case _:
+            assert_never(cloud.route)
+
+
+def _start(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> Step:
+    here = cloud.allocation
+    if here is None:
+        return Enter("rolling_back", "the machine is not shown") if now >= action.deadline else Wait("not shown")
+    if here.state == "terminated":
+        return Enter("needs_human", "the machine was terminated from outside before it started")
+    if here.state == "running":
+        return Enter("verifying")
+    if isinstance(cloud.fault, NoCapacity):
+        return Enter("rolling_back", f"there is no capacity for {action.new.id}: {cloud.fault}")
+    if isinstance(cloud.fault, ProviderError) and not isinstance(cloud.fault, Transient):
+        return Enter("rolling_back", f"it does not start: {cloud.fault}")
+    if now >= action.deadline:
+        return Enter("rolling_back", "it did not start in time")
+    return Perform(Start(action.target)) if here.state == "stopped" else Wait(f"the machine is {here.state}")
+
+
+def _launch(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> Step:
+    if action.recipe is None:
+        return Enter("cancelled", "a replacement needs a launch recipe - register the job with one")
+    if isinstance(cloud.fault, ProviderError) and not isinstance(cloud.fault, Transient):
+        return Enter("cancelled", f"the new machine could not be launched: {cloud.fault}")
+    if action.made is None:
+        return _overdue(action, now) or Perform(Launch(_labelled(action), action.new, f"scaleahead-{action.id}"))
+    if cloud.made is not None and cloud.made.state == "running":
+        return Enter("checkpointing" if action.checkpoint_required else "switching")
+    if cloud.made is not None and cloud.made.state == "terminated":
+        return Enter("cancelled", "the new machine was taken away before it was used")
+    return _overdue(action, now) or Wait("the new machine is booting")
+
+
+def _labelled(action: Action) -> LaunchRecipe:
+    assert action.recipe is not None
+    labels = {**action.recipe.labels, "scaleahead-action": action.id, "scaleahead-job": action.job}
+    return replace(action.recipe, labels=labels)
+
+
+def _switch(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> Step:
+    here = cloud.allocation
+    if here is None or here.state in ("stopped", "terminated"):
+        return Enter("verifying")
+    if here.state == "running":
+        return Perform(Stop(action.target))
+    return Enter("needs_human", "the old machine does not stop") if now >= action.deadline else Wait("stopping the old")
+
+
+def _resize(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> Step:
+    here = cloud.allocation
+    if here is None:
+        return _overdue(action, now) or Wait("the cloud does not show the group")
+    running = [node.id for node in here.nodes if node.state == "running"]
+    match cloud.route:
+        case Same():
+            if len(running) >= action.new.nodes:
+                return Enter("verifying")
+        case Grow(nodes):
+            return _overdue(action, now) or Perform(Resize(action.target, nodes))
+        case Shrink():
+            present = {node.id for node in here.nodes if node.state != "terminated"}
+            victims = tuple(victim for victim in action.victims if victim in present)
+            if not victims:
+                return Enter("needs_human", "the nodes named for removal are gone, and the group is still too large")
+            return Perform(Remove(action.target, victims))
+        case InPlace() | Replace() | None:
+            pass
+        case _:
+            assert_never(cloud.route)
+    if isinstance(cloud.fault, NoCapacity) or now >= action.deadline:
+        return Enter("rolling_back", f"the group did not reach its size: {cloud.fault or 'too slow'}")
+    return Wait("the group is changing size")
+
+
+def _retire(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> Step:
+    here = cloud.allocation
+    if here is None or here.state == "terminated":
+        return Enter("done")
+    if now >= action.deadline:
+        return Enter("needs_human", f"the old machine {action.target.id} is still there and still costs money")
+    return Perform(Terminate(action.target))
+
+
+def _verify(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> Step:
+    back = job.heard_at is not None and job.heard_at >= action.stage_at and job.run != action.old_run
+    if action.route in ("grow", "shrink") and not action.checkpoint_required:
+        back = True
+    if back:
+        return Enter("retiring" if action.route == "replace" else "done", "the job is back")
+    if now >= action.deadline:
+        # The machine runs and the job does not report: moving it once more would not help, a person must look.
+        return Enter("needs_human", "the machine runs but the job has not come back")
+    return Wait("waiting for the job to come back")
+
+
+def _roll_back(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> Step:
+    here = cloud.allocation
+    if action.route in ("grow", "shrink"):
+        return _take_size_back(action, cloud, now)
+    if here is None:
+        return _overdue(action, now) or Wait("the cloud does not show the machine")
+    match here.state:
+        case "running":
+            return Enter("rolled_back", action.rollback_reason)
+        case "terminated":
+            return Enter("needs_human", "the machine was terminated from outside")
+        case "pending" | "stopping" | "unknown":
+            return _overdue(action, now) or Wait(f"the machine is {here.state}")
+        case "stopped":
+            match cloud.route:
+                case InPlace(aspects) if aspects and not isinstance(cloud.fault, Incompatible):
+                    return Perform(Modify(action.target, action.old, aspects[0]))
+                case _:
+                    return Perform(Start(action.target))
+        case _:
+            assert_never(here.state)
+
+
+def _take_size_back(action: Action, cloud: CloudView, now: datetime) -> Step:
+    match cloud.route:
+        case Grow(nodes):
+            return _overdue(action, now) or Perform(Resize(action.target, nodes))
+        case Shrink():
+            known = {node.id for node in cloud.allocation.nodes} if cloud.allocation else set()
+            fresh = tuple(sorted(known - set(action.victims)))[-max(1, action.new.nodes - action.old.nodes) :]
+            return _overdue(action, now) or Perform(Remove(action.target, fresh))
+        case _:
+            return Enter("rolled_back", action.rollback_reason)
+
+
+def _overdue(action: Action, now: datetime) -> Enter | None:
+    if now < action.deadline:
+        return None
+    match action.stage:
+        case "rolling_back" | "verifying" | "retiring" | "switching":
+            return Enter("needs_human", f"{action.stage} took too long; {action.rollback_reason}".rstrip("; "))
+        case "stopping" | "modifying" | "starting" | "resizing":
+            return Enter("rolling_back", f"{action.stage} took too long")
+        case _:
+            return Enter("cancelled", f"{action.stage} took too long")
+
+
+_STAGES: Mapping[Stage, Callable[[Action, CloudView, JobStatus, datetime], Step]] = {
+    "intended": _begin,
+    "checkpointing": _checkpoint,
+    "stopping": _stop,
+    "modifying": _modify,
+    "starting": _start,
+    "launching": _launch,
+    "switching": _switch,
+    "resizing": _resize,
+    "retiring": _retire,
+    "verifying": _verify,
+    "rolling_back": _roll_back,
+}

@@ -1,0 +1,376 @@
+"""Pure decisions: the allocation engine. A forecast against every offer: hours, dollars, chances, and the best plan.
+
+For an offer ``o`` and the interval ``k`` of the forecast's grid, averaged over the trajectories ``m``::
+
+    hours[k, o] = sum_m p[m] x steps[k] x step_seconds[m, k] x factor[o] / 3600
+    cost[k, o]  = hours[k, o] x (usd_per_hour[o] + value_of_time) + chance it does not fit x what a kill costs
+
+The plan minimises the sum of costs and moves by dynamic programming over (interval, offer). A move's cost separates
+into a part of the offer left and a part of the offer entered, so one step of the programme is O(offers), not squared.
+Only the first move of the plan is ever taken, and then everything is computed again.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from daemon.look import PlannedMove
+from daemon.speed import Speeds
+from daemon.types import Floats, Forecast, Ints
+from policies.types import DECILES, ActionKind, Option, RouteName, Settings, Spread
+from providers.types import Offer
+
+MoveRoute = Literal["in_place", "replace", "grow", "shrink"]
+
+DOES_NOT_FIT_USD = 1e7
+"""Stands in the programme for "must not be": finite, so that among bad offers the least bad still comes first."""
+
+
+@dataclass(frozen=True, slots=True)
+class MoveCost:
+    """What one move takes, in seconds: the job's own measured figures where it has shown any.
+
+    ``lead_factor`` stretches the lead time as a margin against slow clouds; ``poll_seconds`` is how often we look.
+    """
+
+    stop_seconds: float = 30.0
+    boot_seconds: float = 120.0
+    checkpoint_seconds: float = 30.0
+    restore_seconds: float = 30.0
+    rework_seconds: float = 300.0
+    notice_seconds: float = 60.0
+    poll_seconds: float = 30.0
+    lead_factor: float = 1.5
+
+    def pause(self, route: RouteName) -> float:
+        """Seconds that the job stands still during a move."""
+        still = self.checkpoint_seconds + self.restore_seconds
+        return still if route == "replace" else still + self.stop_seconds + self.boot_seconds
+
+    def lead(self) -> float:
+        """Seconds from deciding to running on the new machine, margin included."""
+        total = self.stop_seconds + self.boot_seconds + self.checkpoint_seconds + self.restore_seconds
+        return total * self.lead_factor + 2 * self.poll_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An offer and the way to it."""
+
+    offer: Offer
+    route: MoveRoute = "in_place"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Everything the engine needs of one job."""
+
+    forecast: Forecast
+    current: Offer
+    candidates: Sequence[Candidate]
+    settings: Settings
+    now: datetime
+    speeds: Speeds = field(default_factory=Speeds)
+    move: MoveCost = MoveCost()
+    margin_factor: float = 1.0
+    memory_floor_gib: float = 0.0
+    gpu_memory_floor_gib: float = 0.0
+    spent_usd: float = 0.0
+    deadline: datetime | None = None
+    budget_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """The options, staying first and then by objective, and the plan's moves from staying on."""
+
+    options: tuple[Option, ...]
+    plan: tuple[PlannedMove, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The arrays of one case. Offers are indexed with the current one first."""
+
+    offers: tuple[Offer, ...]
+    routes: tuple[RouteName, ...]
+    seconds: Floats  # [M, K] on the current machine
+    factor: Floats  # [O]
+    usd_per_hour: Floats  # [O]
+    misfit: Floats  # [M, K, U] chance of not fitting, for each distinct size
+    size: Ints  # [O] -> U
+    resource: NDArray[np.bool_]  # [U] whether the GPU's memory is the likelier to burst
+    leave_usd: Floats  # [O] dollars billed for leaving an offer
+    enter_usd: Floats  # [O] dollars billed for entering one
+    pause: Floats  # [O] seconds of standing still when entering
+    enter: Floats  # [O] enter_usd and the value of the time of the pause
+
+
+def weigh(case: Case) -> Weighed:
+    """Weigh staying and every candidate against the whole distribution of futures.
+
+    Without a forecast of step time there is nothing to weigh: only staying is returned, with zeros.
+    """
+    if "step_seconds" not in case.forecast.paths or not len(case.forecast.steps):
+        return Weighed((_bare_stay(case),), ())
+    table = _tabulate(case)
+    value, follow = _programme(case, table)
+    return Weighed(_options(case, table, value, follow), _plan(case, table, follow))
+
+
+def _tabulate(case: Case) -> _Table:
+    seen = {case.current.id}
+    others: list[Candidate] = []
+    for candidate in case.candidates:
+        if candidate.offer.id not in seen and candidate.offer.price is not None:
+            seen.add(candidate.offer.id)
+            others.append(candidate)
+    offers = (case.current, *(c.offer for c in others))
+    routes: tuple[RouteName, ...] = ("stay", *(c.route for c in others))
+    factor, _ = case.speeds.factors(case.current, offers)
+    price = np.array([offer.price.usd_per_hour if offer.price else math.nan for offer in offers])
+    price = np.where(np.isfinite(price), price, 0.0)
+    forecast = case.forecast
+    steps = np.diff(forecast.steps, prepend=forecast.at_step).astype(np.float64)
+    seconds = np.maximum(forecast.paths["step_seconds"], 0.0) * steps
+    misfit, size, resource = _misfits(case, offers)
+    vot = case.settings.value_of_time_usd_per_hour
+    half_restart = (case.move.checkpoint_seconds + case.move.restore_seconds) / 2
+    pause = np.array([case.move.pause(route) for route in routes])
+    bill_new = case.move.boot_seconds + case.move.checkpoint_seconds + case.move.restore_seconds
+    return _Table(
+        offers=offers, routes=routes, seconds=seconds, factor=factor, usd_per_hour=price, misfit=misfit, size=size,
+        resource=resource, leave_usd=price * half_restart / 3600, enter_usd=price * bill_new / 3600, pause=pause,
+        enter=price * bill_new / 3600 + vot * pause / 3600,
+    )  # fmt: skip
+
+
+def _misfits(case: Case, offers: Sequence[Offer]) -> tuple[Floats, Ints, NDArray[np.bool_]]:
+    """Chance of not fitting [M, K, U] for each distinct size of a machine, and which size each offer has."""
+    sizes: dict[tuple[float, float, bool], int] = {}
+    index = np.empty(len(offers), dtype=np.int64)
+    for i, offer in enumerate(offers):
+        r = offer.resources
+        enough_gpus = r.gpus * offer.nodes >= case.current.resources.gpus * case.current.nodes or r.gpus > 0
+        index[i] = sizes.setdefault((r.memory_gib, r.gpu_memory_gib, enough_gpus), len(sizes))
+    here = case.current.resources
+    memory = np.array([size[0] for size in sizes])
+    gpu_memory = np.array([size[1] for size in sizes])
+    lacking = np.array([not size[2] for size in sizes])
+    by_memory = _chance_above(case, "usage.memory_gib", memory, case.memory_floor_gib, here.memory_gib)
+    chance = by_memory
+    resource = np.zeros(len(sizes), dtype=np.bool_)
+    if here.gpus:
+        by_gpu = _chance_above(case, "usage.gpu_memory_gib", gpu_memory, case.gpu_memory_floor_gib, here.gpu_memory_gib)
+        chance = np.maximum(by_memory, by_gpu)
+        resource = by_gpu.max(axis=(0, 1)) > by_memory.max(axis=(0, 1))
+    chance = np.where(lacking, 1.0, chance)
+    return chance, index, resource
+
+
+def _chance_above(case: Case, name: str, capacity: Floats, floor: float, have: float) -> Floats:
+    """Chance [M, K, U] that the need, with the policy's margin, exceeds each capacity.
+
+    Memory that is not reported counts as all that the present machine has: unknown never shrinks a machine.
+    """
+    shape = (*case.forecast.paths["step_seconds"].shape, len(capacity))
+    path = case.forecast.paths.get(name)
+    if path is None:
+        need = np.maximum(have, floor)
+        return np.broadcast_to((capacity < need - 1e-9).astype(np.float64), shape)
+    margin = 1.0 + case.settings.safety.memory_margin * case.margin_factor
+    deviation = case.forecast.deviations.get(name)
+    spread = np.maximum(0.0 if deviation is None else deviation * case.margin_factor, 1e-6 + 1e-4 * path)
+    chance = ndtr((path[..., None] * margin - capacity) / (spread[..., None] * margin))
+    return np.asarray(np.where(capacity < floor - 1e-9, 1.0, chance))
+
+
+def _programme(case: Case, table: _Table) -> tuple[Floats, Ints]:
+    """Solve the plan backwards: value [K + 1, O] and, for each interval, the offer to be on [K, O]."""
+    probability = case.forecast.probability
+    vot = case.settings.value_of_time_usd_per_hour
+    gamma = 1.0 - case.settings.safety.memory_quantile
+    hours = (probability @ table.seconds)[:, None] * table.factor[None, :] / 3600
+    rate = table.usd_per_hour + vot
+    mean_misfit = np.einsum("m,mku->ku", probability, table.misfit)[:, table.size]
+    kill = case.move.notice_seconds + case.move.boot_seconds + case.move.restore_seconds + case.move.rework_seconds
+    cost = hours * rate + mean_misfit * kill / 3600 * rate
+    cost = np.where(mean_misfit > gamma, cost + DOES_NOT_FIT_USD * mean_misfit, cost)
+    cost = np.where(np.isfinite(cost), cost, 2 * DOES_NOT_FIT_USD)
+    count, width = cost.shape
+    value = np.zeros((count + 1, width))
+    follow = np.empty((count, width), dtype=np.int64)
+    own = np.arange(width)
+    for k in range(count - 1, -1, -1):
+        stay = cost[k] + value[k + 1]
+        entered = table.enter + stay
+        best = int(np.argmin(entered))
+        move = table.leave_usd + entered[best]
+        follow[k] = np.where(move < stay - 1e-12, best, own)
+        value[k] = np.minimum(stay, move)
+    return value, follow
+
+
+def _sequences(follow: Ints) -> Ints:
+    """For each first offer, the offers of its plan [K, O]: it for the first interval, then as the programme says."""
+    count, width = follow.shape
+    path = np.empty((count, width), dtype=np.int64)
+    path[0] = np.arange(width)
+    for k in range(1, count):
+        path[k] = follow[k, path[k - 1]]
+    return path
+
+
+def _options(case: Case, table: _Table, value: Floats, follow: Ints) -> tuple[Option, ...]:
+    path = _sequences(follow)
+    hours, usd, first_usd = _totals(table, path)
+    vot = case.settings.value_of_time_usd_per_hour
+    objective = usd + vot * hours
+    saving = objective[:, :1] - objective
+    probability = case.forecast.probability
+    spreads = [_Spreads(values, probability) for values in (usd, hours, objective, saving)]
+    late = _chance_beyond(hours, probability, _hours_left(case))
+    over = _chance_beyond(usd, probability, None if case.budget_usd is None else case.budget_usd - case.spent_usd)
+    misfit = _window_misfit(case, table)
+    due = _due(case, table, follow)
+    progress = float(case.forecast.steps[-1] - case.forecast.at_step)
+    lead = case.move.lead()
+    made = [
+        Option(
+            offer=offer, route=table.routes[o], kind=_kind(case.current, offer) if o else None,
+            usd=spreads[0].of(o), hours=spreads[1].of(o), objective=spreads[2].of(o), saving=spreads[3].of(o),
+            usd_per_hour=float(table.usd_per_hour[o]),
+            usd_per_progress=spreads[0].mean(o) / progress if progress > 0 else None,
+            misfit=float(misfit[o]), misfit_resource=_resource(table, o) if misfit[o] > 0 else None,
+            late=float(late[o]), over_budget=float(over[o]), move_usd=float(first_usd[o]),
+            pause_seconds=float(table.pause[o]) if o else 0.0, lead_seconds=lead if o else 0.0,
+            due_seconds=due.get(o) if o else 0.0, price_age_hours=_age_hours(offer, case.now),
+        )
+        for o, offer in enumerate(table.offers)
+    ]  # fmt: skip
+    order = sorted(range(1, len(made)), key=lambda o: (float(value[0, o] + table.enter[o]), made[o].offer.id))
+    return (made[0], *(made[o] for o in order))
+
+
+def _totals(table: _Table, path: Ints) -> tuple[Floats, Floats, Floats]:
+    """Hours and dollars to the end [M, O] of each first offer's plan, and the dollars of its first move [O]."""
+    factor = np.where(np.isfinite(table.factor), table.factor, 1e6)
+    hours = table.seconds @ (factor[path] / 3600)
+    usd = table.seconds @ ((factor * table.usd_per_hour)[path] / 3600)
+    moved = path[1:] != path[:-1]
+    later_hours = np.where(moved, table.pause[path[1:]], 0.0).sum(axis=0) / 3600
+    later_usd = np.where(moved, table.enter_usd[path[1:]] + table.leave_usd[path[:-1]], 0.0).sum(axis=0)
+    first_usd = table.enter_usd + table.leave_usd[0]
+    first_usd[0] = 0.0
+    first_hours = table.pause / 3600
+    first_hours[0] = 0.0
+    return hours + later_hours + first_hours, usd + later_usd + first_usd, first_usd
+
+
+class _Spreads:
+    """Deciles of every column of values [M, O] under trajectory weights [M], ranked once for all columns."""
+
+    def __init__(self, values: Floats, probability: Floats) -> None:
+        order = np.argsort(values, axis=0, kind="stable")
+        ranked = np.take_along_axis(values, order, axis=0)
+        mass = np.cumsum(probability[order], axis=0)
+        rows = [np.minimum((mass < level - 1e-9).sum(axis=0), len(ranked) - 1) for level in DECILES]
+        columns = np.arange(values.shape[1])
+        self._deciles: list[list[float]] = np.stack([ranked[row, columns] for row in rows], axis=1).tolist()
+        self._means: list[float] = (probability @ values).tolist()
+
+    def mean(self, o: int) -> float:
+        return self._means[o]
+
+    def of(self, o: int) -> Spread:
+        return Spread(self._means[o], tuple(self._deciles[o]))
+
+
+def _chance_beyond(values: Floats, probability: Floats, limit: float | None) -> Floats:
+    if limit is None:
+        return np.zeros(values.shape[1])
+    return probability @ (values > limit)
+
+
+def _hours_left(case: Case) -> float | None:
+    return None if case.deadline is None else (case.deadline - case.now).total_seconds() / 3600
+
+
+def _window_misfit(case: Case, table: _Table) -> Floats:
+    """Chance [O] of not fitting before the next move away could be complete.
+
+    A trajectory's residual persists, so over the window its greatest chance counts, not the sum. On another offer the
+    window is twice as long: its own move there takes one lead time, leaving it again takes another.
+    """
+    begins = np.cumsum(table.seconds, axis=1) - table.seconds
+    window = case.move.lead()
+    chance = np.empty(len(table.offers))
+    for length, columns in ((window, slice(0, 1)), (2 * window, slice(1, None))):
+        inside = begins <= length
+        greatest = np.where(inside[..., None], table.misfit, 0.0).max(axis=1)
+        chance[columns] = (case.forecast.probability @ greatest)[table.size[columns]]
+    return np.where(np.isfinite(table.factor), np.clip(chance, 0.0, 1.0), 1.0)
+
+
+def _resource(table: _Table, o: int) -> str:
+    return "gpu_memory_gib" if table.resource[table.size[o]] else "memory_gib"
+
+
+def _walk(case: Case, table: _Table, follow: Ints) -> list[tuple[int, int, float]]:
+    """The plan from staying on: (interval, offer, seconds until the interval begins, early decile) a move."""
+    begins = np.cumsum(table.seconds, axis=1) - table.seconds
+    steps: list[tuple[int, int, float]] = []
+    at = 0
+    for k in range(len(follow)):
+        to = int(follow[k, at])
+        if to != at:
+            early = _Spreads(begins[:, k : k + 1], case.forecast.probability).of(0).deciles[0]
+            steps.append((k, to, early))
+            at = to
+    return steps
+
+
+def _plan(case: Case, table: _Table, follow: Ints) -> tuple[PlannedMove, ...]:
+    grid = np.concatenate(([case.forecast.at_step], case.forecast.steps))
+    return tuple(
+        PlannedMove(table.offers[to].id, int(grid[k]), max(0.0, early - case.move.lead()))
+        for k, to, early in _walk(case, table, follow)
+    )
+
+
+def _due(case: Case, table: _Table, follow: Ints) -> dict[int, float]:
+    walked = _walk(case, table, follow)
+    due: dict[int, float] = {}
+    if walked:
+        # Only the first move of the plan can be due; what follows is computed again after it.
+        _, to, early = walked[0]
+        due[to] = max(0.0, early - case.move.lead())
+    return due
+
+
+def _kind(current: Offer, offer: Offer) -> ActionKind:
+    if offer.nodes != current.nodes and offer.machine_type == current.machine_type:
+        return "resize_group"
+    gained = offer.resources.gpus > 0 and current.resources.gpus == 0
+    return "attach_gpu" if gained or offer.attached_gpus != current.attached_gpus else "change_machine"
+
+
+def _age_hours(offer: Offer, now: datetime) -> float:
+    return math.inf if offer.price is None else (now - offer.price.at).total_seconds() / 3600
+
+
+def _bare_stay(case: Case) -> Option:
+    nothing = Spread.exactly(0.0)
+    price = case.current.price
+    return Option(
+        offer=case.current, route="stay", kind=None, usd=nothing, hours=nothing, objective=nothing, saving=nothing,
+        usd_per_hour=price.usd_per_hour if price else 0.0, usd_per_progress=None, misfit=0.0, misfit_resource=None,
+        late=0.0, over_budget=0.0, move_usd=0.0, pause_seconds=0.0, lead_seconds=0.0, due_seconds=0.0,
+        price_age_hours=_age_hours(case.current, case.now),
+    )  # fmt: skip

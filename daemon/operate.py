@@ -1,0 +1,275 @@
+"""Edge: perform what ``daemon.act`` names. The only caller of a provider's mutations.
+
+The law of every call: the intent is committed, the world is described, a record of the call with its token and the
+lease's epoch is committed, the call is made once, its answer is committed. A process that dies between any two of
+these leaves a record from which the next one goes on; a repetition carries the same token.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from daemon import act
+from daemon.store.base import Stale, Store
+from daemon.types import Action, CallRecord, Decision, Job, JobStatus, Outcome
+from providers import errors
+from providers.base import Provider
+from providers.clock import Clock
+from providers.types import Allocation, Call, Modify, Operation, Route, Target
+
+log = structlog.get_logger()
+
+_NAMESPACE = uuid.UUID("6c1f3d3e-6f0b-5c55-9b1f-3f5a86a9d0c1")
+_STEPS_AT_ONCE = 6
+
+
+class HookCalls(Protocol):
+    """The two requests that a job answers."""
+
+    async def prepare(self, job: str, decision: str, deadline: datetime, reason: str) -> None:
+        """Ask for a checkpoint. Raises ``daemon.hook.HookError``."""
+
+    async def proceed(self, job: str) -> None:
+        """Let the job go on. Raises ``daemon.hook.HookError``."""
+
+
+class NotTrusted(Exception):
+    """A mutation was asked for under a decision that nobody allowed to act. A defect, never an outcome."""
+
+
+class Operator:
+    """Advance open actions. ``failpoint`` is called by name between the committed steps, for crash tests."""
+
+    def __init__(
+        self,
+        store: Store,
+        providers: Mapping[str, Provider],
+        hook: HookCalls,
+        clock: Clock,
+        patience: act.Patience,
+        epoch: Callable[[], int],
+        failpoint: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._store = store
+        self._providers = providers
+        self._hook = hook
+        self._clock = clock
+        self._patience = patience
+        self._epoch = epoch
+        self._failpoint = failpoint
+
+    def intend(self, decision: Decision, job: Job, status: JobStatus, current: Allocation) -> Action:
+        """Commit the intent to carry out a decision. Raises ``Conflict`` while another action holds the target."""
+        self._trusted(decision)
+        chosen = decision.choice.option
+        if chosen.route == "stay":
+            raise NotTrusted("staying is not an action")
+        now = self._clock.now()
+        killed = status.heard_at is None or (
+            status.last_notice_at is not None and status.heard_at < status.last_notice_at
+        )
+        gone = max(0, current.offer.nodes - chosen.offer.nodes)
+        action = Action(
+            id=uuid.uuid5(_NAMESPACE, decision.id).hex[:20], decision=decision.id, job=job.name,
+            target=current.target, old=current.offer, new=chosen.offer, route=chosen.route, stage="intended",
+            opened_at=now, stage_at=now, next_at=now,
+            deadline=now + timedelta(seconds=act.stage_seconds("intended", self._patience)),
+            checkpoint_required=status.answers_prepare and not killed and status.state != "done",
+            old_run=status.run, victims=tuple(node.id for node in current.nodes[-gone:]) if gone else (),
+            recipe=job.recipe, epoch=self._epoch(),
+        )  # fmt: skip
+        opened = self._store.actions.open(action)
+        self._failpoint("intent.committed")
+        return opened
+
+    async def advance(self, action: Action, status: JobStatus) -> Action:
+        """Take as many steps as the world allows now. Raises ``Stale`` when the lease or the action is not ours."""
+        for _ in range(_STEPS_AT_ONCE):
+            view = await asyncio.to_thread(self._view, action)
+            now = self._clock.now()
+            step = act.advance(action, view, status, now, self._patience)
+            bound = log.bind(job=action.job, decision=action.decision, action=action.id, stage=action.stage)
+            match step:
+                case act.Wait(why):
+                    bound.debug("waiting", why=why)
+                    later = now + timedelta(seconds=self._patience.look)
+                    return await asyncio.to_thread(self._save, replace(action, note=why, next_at=later))
+                case act.Ask():
+                    return await self._ask(action)
+                case act.Release(why):
+                    await self._release(action.job)
+                    action = await asyncio.to_thread(self._enter, action, act.Enter("cancelled", why))
+                case act.Perform(call):
+                    bound.info("calling the cloud", call=type(call).__name__)
+                    action = await asyncio.to_thread(self._perform, action, call)
+                case act.Enter():
+                    bound.info("entering the next stage", next=step.stage, note=step.note)
+                    if step.stage in ("cancelled", "rolled_back") and action.asked_at is not None:
+                        await self._release(action.job)
+                    action = await asyncio.to_thread(self._enter, action, step)
+            if action.closed:
+                return action
+        return action
+
+    def settle(self, action: Action, lost_steps: int | None, pause_seconds: float | None) -> Outcome:
+        """Write down what a closed action came to."""
+        price = action.new.price
+        outcome = Outcome(
+            action=action.id, decision=action.decision, job=action.job, stage=action.stage,
+            pause_seconds=pause_seconds, promised_usd_per_hour=price.usd_per_hour if price else 0.0,
+            lost_steps=lost_steps, note=action.note, at=self._clock.now(),
+        )  # fmt: skip
+        self._store.ledger.settle(outcome)
+        return outcome
+
+    # Reading the world.
+
+    def _view(self, action: Action) -> act.CloudView:
+        provider = self._providers[action.target.provider]
+        allocation, fault = _described(provider, action.target)
+        made, _ = _described(provider, action.made) if action.made else (None, None)
+        route: Route | None = None
+        if allocation is not None and allocation.state != "terminated":
+            wanted = action.old if action.stage == "rolling_back" else action.new
+            try:
+                route = provider.route(allocation, wanted)
+            except errors.ProviderError as error:
+                fault = error
+        last = self._last_call(provider, action)
+        if last is not None and last.state == "refused" and last.sent_at >= action.stage_at:
+            fault = _restore(last.error)
+        pending = last.call if last is not None and last.state != "refused" else None
+        return act.CloudView(
+            allocation, route, made, fault, pending, last.sent_at if last is not None and pending is not None else None
+        )
+
+    def _last_call(self, provider: Provider, action: Action) -> CallRecord | None:
+        records = self._store.actions.calls(action.id)
+        if not records:
+            return None
+        last = records[-1]
+        if last.state == "accepted" and last.operation is not None and last.operation.state == "running":
+            try:
+                operation = provider.poll(last.operation)
+            except errors.ProviderError:
+                return last
+            if operation.state != "running":
+                failed = operation.state == "failed"
+                last = replace(
+                    last, operation=operation, state="refused" if failed else "accepted", error=operation.error
+                )
+                self._store.actions.record(last)
+        return last
+
+    # Changing the world.
+
+    def _perform(self, action: Action, call: Call) -> Action:
+        decision = self._store.decisions.get(action.decision)
+        self._trusted(decision)
+        if type(call).__name__ == "Stop" and not action.stopped_by_us:
+            action = self._save(replace(action, stopped_by_us=True))
+        token = self._token(action, call)
+        number = len(self._store.actions.calls(action.id)) + 1
+        record = CallRecord(
+            id=token, action=action.id, number=number, call=call, token=token, epoch=self._epoch(),
+            sent_at=self._clock.now(),
+        )  # fmt: skip
+        # Saved under the lease's epoch right before the call, so that an owner that lost the lease stops here.
+        action = self._save(replace(action, next_at=record.sent_at))
+        self._store.actions.record(record)
+        self._failpoint(f"call.recorded.{type(call).__name__.lower()}")
+        try:
+            operation = self._providers[action.target.provider].perform(call, token)
+        except errors.ProviderError as error:
+            return self._refused(action, record, error)
+        self._failpoint(f"call.sent.{type(call).__name__.lower()}")
+        failed = operation.state == "failed"
+        self._store.actions.record(
+            replace(record, state="refused" if failed else "accepted", operation=operation, error=operation.error)
+        )
+        self._failpoint(f"call.resolved.{type(call).__name__.lower()}")
+        return self._save(_after_call(action, operation, failed))
+
+    def _refused(self, action: Action, record: CallRecord, error: errors.ProviderError) -> Action:
+        text = f"{type(error).__name__}: {error}"
+        log.warning("the cloud refused a call", job=action.job, action=action.id, error=text)
+        if isinstance(error, errors.AnswerLost):
+            self._store.actions.record(replace(record, state="lost", error=text))
+            return self._save(action)
+        self._store.actions.record(replace(record, state="refused", error=text))
+        wait = min(300.0, self._patience.repeat * 2 ** min(action.attempts, 4))
+        later = self._clock.now() + timedelta(seconds=wait if isinstance(error, errors.Transient) else 0.0)
+        return self._save(replace(action, attempts=action.attempts + 1, next_at=later))
+
+    def _token(self, action: Action, call: Call) -> str:
+        aspect = call.aspect if isinstance(call, Modify) else ""
+        name = f"{action.id}/{action.stage}/{type(call).__name__}/{aspect}/{action.attempts}"
+        return str(uuid.uuid5(_NAMESPACE, name))
+
+    async def _ask(self, action: Action) -> Action:
+        now = self._clock.now()
+        later = now + timedelta(seconds=self._patience.look)
+        if action.asked_at is None:
+            action = replace(action, asked_at=now)
+        action = await asyncio.to_thread(self._save, replace(action, next_at=later))
+        self._failpoint("checkpoint.asked")
+        try:
+            await self._hook.prepare(action.job, action.decision, action.deadline, f"moving to {action.new.id}")
+        except HOOK_FAULTS as error:
+            log.warning("the job could not be asked for a checkpoint", job=action.job, error=str(error))
+        return action
+
+    async def _release(self, job: str) -> None:
+        try:
+            await self._hook.proceed(job)
+        except HOOK_FAULTS as error:
+            # The job goes on by itself when its own deadline has passed.
+            log.warning("the job could not be told to go on", job=job, error=str(error))
+
+    def _enter(self, action: Action, step: act.Enter) -> Action:
+        saved = self._save(act.enter(action, step, self._clock.now(), self._patience))
+        self._failpoint(f"stage.{step.stage}")
+        return saved
+
+    def _save(self, action: Action) -> Action:
+        return self._store.actions.save(replace(action, epoch=self._epoch()))
+
+    def _trusted(self, decision: Decision) -> None:
+        """Let nothing through that was not allowed to act: the one gate between a decision and a cloud."""
+        if decision.mode == "auto" or (decision.mode == "approve" and decision.by):
+            return
+        raise NotTrusted(f"decision {decision.id} is in mode {decision.mode} and must not act")
+
+
+HOOK_FAULTS: tuple[type[Exception], ...] = (OSError, TimeoutError)
+"""What asking a job may raise; ``daemon.hook.HookError`` is an OSError."""
+
+
+def _after_call(action: Action, operation: Operation, failed: bool) -> Action:
+    if failed:
+        return replace(action, attempts=action.attempts + 1)
+    return replace(action, made=operation.made or action.made)
+
+
+def _described(provider: Provider, target: Target) -> tuple[Allocation | None, errors.ProviderError | None]:
+    try:
+        return provider.describe(target), None
+    except errors.ProviderError as error:
+        return None, error
+
+
+def _restore(text: str | None) -> errors.ProviderError:
+    """Bring a recorded error back to its place in the tree."""
+    name, _, detail = (text or "").partition(": ")
+    kind = getattr(errors, name, None)
+    if isinstance(kind, type) and issubclass(kind, errors.ProviderError):
+        return kind(detail)
+    return errors.ProviderError(text or "the cloud refused without a reason")
+
+
+__all__ = ["HookCalls", "NotTrusted", "Operator", "Stale"]

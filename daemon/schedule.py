@@ -1,0 +1,69 @@
+"""Edge: the chores, on APScheduler. A chore wakes workers or reads; no mutation of a cloud runs inside one.
+
+Shutting the scheduler down cancels what runs in it, which is harmless for every chore here.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Protocol, cast
+
+import structlog
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from daemon.store.base import Store, StoreError
+from providers.base import Priced, Provider
+from providers.clock import Clock
+from providers.errors import ProviderError
+
+log = structlog.get_logger()
+
+PRICE_HOURS = 6.0
+RETENTION_HOURS = 1.0
+SWEEP_MINUTES = 10.0
+LEARN_MINUTES = 5.0
+ROWS_KEPT = 20_000
+
+
+class Learner(Protocol):
+    """The forecaster's side of online learning."""
+
+    async def learn(self) -> None:
+        """Learn from what was stored since the last time."""
+
+
+def chores(
+    store: Store, providers: Mapping[str, Provider], clock: Clock, wake: Callable[[], None], learner: Learner
+) -> AsyncIOScheduler:
+    """Make the scheduler with every chore on it, not yet started. Intervals run on the daemon's clock."""
+    scheduler = AsyncIOScheduler(
+        timezone="UTC", job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
+    )
+
+    def every(seconds: float, chore: Callable[[], object], name: str) -> None:
+        scheduler.add_job(chore, "interval", seconds=max(1.0, clock.real_seconds(seconds)), id=name, name=name)
+
+    async def refresh_prices() -> None:
+        for name, provider in providers.items():
+            if not hasattr(provider, "refresh_prices"):
+                continue
+            try:
+                accepted = await asyncio.to_thread(cast(Priced, provider).refresh_prices)
+            except ProviderError as error:
+                log.warning("prices could not be refreshed; the old ones stay", provider=name, error=str(error))
+            else:
+                log.info("prices refreshed", provider=name, accepted=accepted)
+
+    async def retain() -> None:
+        try:
+            await asyncio.to_thread(store.telemetry.prune, ROWS_KEPT)
+        except StoreError as error:
+            log.warning("old telemetry could not be removed", error=str(error))
+
+    async def sweep() -> None:
+        wake()
+
+    every(PRICE_HOURS * 3600, refresh_prices, "prices")
+    every(RETENTION_HOURS * 3600, retain, "retention")
+    every(SWEEP_MINUTES * 60, sweep, "sweep")
+    every(LEARN_MINUTES * 60, learner.learn, "learning")
+    return scheduler

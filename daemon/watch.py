@@ -1,0 +1,262 @@
+"""Edge: gather everything one turn needs of a batch of jobs: history, drift, forecast, allocation, offers, options.
+
+Reads only. The order of the methods is the order of an observation's way through the house.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Protocol, TypeVar, assert_never
+
+import structlog
+
+from daemon import drift, engine, turn
+from daemon.config import Timing
+from daemon.forecast.base import Forecaster, Horizon
+from daemon.look import Look
+from daemon.store.base import Store
+from daemon.types import Drift, Forecast, History, Job, JobStatus
+from policies.base import Policy
+from policies.types import Choice, Option, Prices, RouteName, Settings
+from providers import catalog, errors
+from providers.base import Provider
+from providers.clock import Clock
+from providers.types import Allocation, Grow, InPlace, Offer, Replace, Same, Shrink, Target
+
+log = structlog.get_logger()
+
+_ROUTES_TRIED = 6
+_REFUSED_FOR = timedelta(minutes=30)
+_T = TypeVar("_T")
+
+
+class Forecasts(Protocol):
+    """The forecaster behind its process border."""
+
+    async def forecast(
+        self, histories: Sequence[History], horizon: Horizon, timeout: float
+    ) -> tuple[list[Forecast], str]:
+        """Forecast a batch; the text says why a fallback answered, "" if none did."""
+
+    async def observe(self, histories: Sequence[History]) -> None:
+        """Learn online. Never raises; what cannot be learned now is learned later."""
+
+
+class PolicyLookup(Protocol):
+    """Policies by name."""
+
+    def get(self, name: str) -> tuple[Settings, Policy]:
+        """Read one. Raises ``LookupError`` when there is none of that name."""
+
+    def make(self, settings: Settings) -> Policy:
+        """Make the policy of some settings. Raises ``LookupError`` for a kind that is not installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is remembered of a job between turns."""
+
+    job: Job
+    status: JobStatus
+    moves: tuple[datetime, ...] = ()
+
+
+class Watch:
+    """Look at jobs. ``persist`` is the forecaster of the reactive twin and of policies that do not foresee."""
+
+    def __init__(
+        self,
+        store: Store,
+        policies: PolicyLookup,
+        providers: Mapping[str, Provider],
+        forecasts: Forecasts,
+        persist: Forecaster,
+        clock: Clock,
+        timing: Timing,
+        threads: ThreadPoolExecutor,
+    ) -> None:
+        self._store = store
+        self._policies = policies
+        self._providers = providers
+        self._forecasts = forecasts
+        self._persist = persist
+        self._clock = clock
+        self._timing = timing
+        self._threads = threads
+        self._refused: dict[tuple[str, str], tuple[str, datetime]] = {}
+        self._shortages: dict[tuple[str, str], datetime] = {}
+        self.horizon = Horizon()
+
+    async def look(self, known: Sequence[Known]) -> list[Look]:
+        """Look at a batch of jobs, in the same order."""
+        names = [k.job.name for k in known]
+        histories, drifts, before = await self._run(lambda: self._read(names))
+        drifts = {name: self._checked(drifts.get(name, Drift()), before.get(name), histories[name]) for name in names}
+        forecasts = await self._forecast([histories[name] for name in names])
+        present = self._persist.predict([histories[name] for name in names], self.horizon)
+        await self._run(lambda: self._store.telemetry.save_forecasts(forecasts, drifts))
+        return list(
+            await asyncio.gather(
+                *(
+                    self._run(self._weighed, k, histories[k.job.name], drifts[k.job.name], forecast, persisting)
+                    for k, forecast, persisting in zip(known, forecasts, present, strict=True)
+                )
+            )
+        )
+
+    async def allocation(self, target: Target) -> Allocation:
+        """Ask the cloud what a target is now. Raises ``ProviderError``."""
+        return await self._run(self._describe, target)
+
+    def weigh_only(self, look: Look, settings: Settings, policy: Policy, offers: Sequence[Offer], spent: float) -> Look:
+        """Weigh offers for a look that has forecast and allocation, without asking any cloud for a way."""
+        now = self._clock.now()
+        weighed = self._engine(look, look.forecast, settings, self._priced(offers, settings.prices), spent, now)
+        seen = turn.situation(look, settings, weighed.options, (), {}, {}, spent, now, stale=False)
+        return replace(look, options=weighed.options, plan=weighed.plan, choice=turn.choose(policy, seen))
+
+    def short_of(self, provider: str, offer: str, minutes: float) -> None:
+        """Remember that a cloud had none of an offer."""
+        self._shortages[provider, offer] = self._clock.now() + timedelta(minutes=minutes)
+
+    # One turn's reading, in order.
+
+    def _read(self, names: Sequence[str]) -> tuple[dict[str, History], dict[str, Drift], dict[str, Forecast]]:
+        telemetry = self._store.telemetry
+        before = {name: forecast for name in names if (forecast := telemetry.forecast(name)) is not None}
+        return telemetry.histories(names), dict(telemetry.drifts()), before
+
+    @staticmethod
+    def _checked(known: Drift, before: Forecast | None, history: History) -> Drift:
+        if before is None or not len(history):
+            return known
+        return drift.check(known, before, history)
+
+    async def _forecast(self, histories: list[History]) -> list[Forecast]:
+        seconds = self._clock.real_seconds(self._timing.forecast_seconds)
+        forecasts, reason = await self._forecasts.forecast(histories, self.horizon, max(seconds, 5.0))
+        if reason:
+            log.warning("forecasting with the fallback", reason=reason)
+        now = self._clock.now()
+        return [replace(f, made_at=now, reason=f.reason or reason) for f in forecasts]
+
+    def _weighed(self, known: Known, history: History, margin: Drift, forecast: Forecast, present: Forecast) -> Look:
+        look = Look(known.job, known.status, history, margin, forecast=forecast)
+        try:
+            settings, policy = self._policies.get(known.job.policy)
+        except LookupError:
+            return replace(look, reason=f"policy {known.job.policy!r} is gone; only observing - write it again")
+        if known.job.target is None:
+            return replace(look, reason="no target; forecasting only - register the job with a target")
+        try:
+            allocation = self._describe(known.job.target)
+        except errors.ProviderError as error:
+            return replace(look, reason=f"the cloud does not show the machine: {error}")
+        look = replace(look, allocation=allocation)
+        if not len(history):
+            return replace(look, reason="nothing has been observed yet")
+        return self._chosen(look, known, settings, policy, present)
+
+    def _chosen(self, look: Look, known: Known, settings: Settings, policy: Policy, present: Forecast) -> Look:
+        now = self._clock.now()
+        assert look.allocation is not None
+        spent = self._store.ledger.spent(look.job.name)
+        try:
+            found = self._providers[look.allocation.target.provider].offers(look.allocation.target)
+        except errors.ProviderError as error:
+            return replace(look, reason=f"the cloud lists no offers: {error}")
+        offers = self._priced(found, settings.prices)
+        foresees = policy.foresees and look.drift.trusted
+        main = look.forecast if foresees else present
+        weighed = self._engine(look, main, settings, offers, spent, now)
+        shadow = self._engine(look, present, settings, offers, spent, now) if foresees else weighed
+        stale = turn.is_stale(look.status, self._timing, now)
+        choice = self._routed(look, known, settings, policy, weighed.options, spent, stale)
+        twin = self._decided(look, known, settings, policy, shadow.options, spent, stale)
+        reason = "" if look.drift.trusted else f"prediction is switched off for this job: {look.drift.reason}"
+        return replace(
+            look, options=weighed.options, plan=weighed.plan, choice=choice, shadow=twin, reason=reason,
+            forecast=main if not look.drift.trusted else look.forecast,
+        )  # fmt: skip
+
+    def _engine(
+        self, look: Look, forecast: Forecast | None, settings: Settings, offers: Sequence[Offer], spent: float,
+        now: datetime,
+    ) -> engine.Weighed:  # fmt: skip
+        assert look.allocation is not None
+        assert forecast is not None
+        current = self._priced([look.allocation.offer], settings.prices)[0]
+        move = turn.move_cost(look.status, self._timing)
+        case = turn.case(
+            look.job, look.status, replace(look.allocation, offer=current), look.history, forecast, look.drift,
+            settings, offers, move, spent, now,
+        )  # fmt: skip
+        return engine.weigh(case)
+
+    def _routed(
+        self, look: Look, known: Known, settings: Settings, policy: Policy, options: Sequence[Option], spent: float,
+        stale: bool,
+    ) -> Choice:  # fmt: skip
+        """Choose, then look whether there really is a way; choose again without the offers that have none."""
+        now = self._clock.now()
+        assert look.allocation is not None
+        provider = self._providers[look.allocation.target.provider]
+        choice = self._decided(look, known, settings, policy, options, spent, stale)
+        for _ in range(_ROUTES_TRIED):
+            if choice.option.stays:
+                return choice
+            refusal, way = _way(provider, look.allocation, choice.option.offer, look.job)
+            if refusal is None:
+                return replace(choice, option=replace(choice.option, route=way))
+            self._refused[look.job.name, choice.option.offer.id] = (refusal, now + _REFUSED_FOR)
+            choice = self._decided(look, known, settings, policy, options, spent, stale)
+        return replace(choice, option=options[0], reason="every better offer was refused by its pre-flight")
+
+    def _decided(
+        self, look: Look, known: Known, settings: Settings, policy: Policy, options: Sequence[Option], spent: float,
+        stale: bool,
+    ) -> Choice:  # fmt: skip
+        now = self._clock.now()
+        name, provider = look.job.name, look.job.target.provider if look.job.target else ""
+        refused = {offer: why for (job, offer), (why, until) in self._refused.items() if job == name and until > now}
+        short = {offer: until for (cloud, offer), until in self._shortages.items() if cloud == provider}
+        seen = turn.situation(look, settings, options, known.moves, short, refused, spent, now, stale)
+        return turn.choose(policy, seen)
+
+    def _describe(self, target: Target) -> Allocation:
+        provider = self._providers.get(target.provider)
+        if provider is None:
+            raise errors.Invalid(f"no provider {target.provider!r} is configured - add it under providers")
+        return provider.describe(target)
+
+    def _priced(self, offers: Sequence[Offer], prices: Prices) -> list[Offer]:
+        now = self._clock.now()
+        return [catalog.overlay(offer, prices.discount, prices.override, now) for offer in offers]
+
+    async def _run(self, function: Callable[..., _T], *arguments: object) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+
+def _way(provider: Provider, allocation: Allocation, offer: Offer, job: Job) -> tuple[str | None, RouteName]:
+    """Ask the provider for the way to an offer: why there is none, or its name."""
+    try:
+        way = provider.route(allocation, offer)
+    except errors.ProviderError as error:
+        return str(error), "stay"
+    match way:
+        case Replace(reason) if job.recipe is None:
+            return f"needs a new machine ({reason}), and the job has no launch recipe", "stay"
+        case Replace():
+            return None, "replace"
+        case InPlace():
+            return None, "in_place"
+        case Grow():
+            return None, "grow"
+        case Shrink():
+            return None, "shrink"
+        case Same():
+            return "it is what runs now", "stay"
+        case _:
+            assert_never(way)
