@@ -160,7 +160,8 @@ class Situation:
     ``moves`` are the times of this job's moves of the last day, newest last. ``shortages`` maps an offer id to when
     it may be tried again. ``unavailable`` maps an offer id to why its pre-flight refused it. ``memory_floor_gib``
     is never gone under. ``stale`` says that the job has not been heard of lately: nothing may be taken away from it
-    then. ``can_checkpoint``: the job answers ``prepare``.
+    then. ``can_checkpoint``: the job answers ``prepare``. ``later`` is filled by ``guards.decide``: the options
+    that ran into no limit of place, price or safety and whose move the plan wants only later, soonest first.
     """
 
     job: str
@@ -176,6 +177,7 @@ class Situation:
     stale: bool = False
     can_checkpoint: bool = True
     killed: bool = False
+    later: tuple[Option, ...] = ()
 
     @property
     def stay(self) -> Option:
