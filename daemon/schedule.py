@@ -55,7 +55,7 @@ def chores(
 
     async def retain() -> None:
         try:
-            await asyncio.to_thread(store.telemetry.prune, ROWS_KEPT)
+            await asyncio.to_thread(store.retention.prune, ROWS_KEPT)
         except StoreError as error:
             log.warning("old telemetry could not be removed", error=str(error))
 

@@ -1,0 +1,310 @@
+"""Acting on the simulated cloud with a real store: crashes at every committed step, faults, and people who meddle."""
+
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from daemon.act import Patience
+from daemon.operate import NotTrusted, Operator
+from daemon.store.base import Conflict, Store
+from daemon.store.open import open_store
+from daemon.types import Action, Checkpoint, Decision, Job, JobStatus
+from policies.types import Choice, Mode, Option, Spread
+from providers.clock import VirtualClock
+from providers.simulated.cloud import Cloud
+from providers.simulated.provider import Simulated
+from providers.simulated.state import Barrier, Delays, Fault, Shortage
+from providers.types import Call, LaunchRecipe, Offer, Price, Resources, Start, Stop, Terminate
+
+NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
+PATIENCE = Patience(look=5.0, repeat=30.0)
+
+
+def offer(kind: str, usd: float, memory: float) -> Offer:
+    return Offer("simulated", "us-east-1", kind, Resources(4, memory), Price(usd, "a test", NOW))
+
+
+SMALL, LARGE = offer("m5.xlarge", 0.192, 16), offer("r5.xlarge", 0.252, 32)
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+class World:
+    """One machine, the job on it, and a daemon that may die and come back."""
+
+    def __init__(self, path: Path, mode: Mode = "auto", recipe: LaunchRecipe | None = None) -> None:
+        self.clock = VirtualClock(NOW)
+        self.cloud = Cloud(self.clock, (SMALL, LARGE), delays=Delays(), sleep=lambda _: None)
+        self.target = self.cloud.add_machine("vm-1", SMALL.id)
+        self.cloud.ask = self._ask
+        self.path = path
+        self.mode = mode
+        self.reached: list[str] = []
+        self.kill_at: int | None = None
+        self.deaf = False
+        self.asked: list[datetime] = []
+        self.runs_on = "vm-1"
+        self.boots = 0
+        self.status = JobStatus(heard_at=NOW, run="run-0", state="training")
+        self.job = Job("bert", NOW, "default", hook="http://127.0.0.1:1/", target=self.target, recipe=recipe)
+        self.store: Store
+        self.operator: Operator
+        self.start()
+        self.store.jobs.add(self.job)
+
+    def start(self) -> None:
+        self.store = open_store(self.path, self.clock)
+        lease = self.store.lease("test:1", 15)
+        lease.acquire(self.clock.now())
+        self.operator = Operator(
+            self.store, {"simulated": Simulated(self.cloud)}, self, self.clock, PATIENCE,
+            epoch=lambda: lease.epoch, failpoint=self._failpoint,
+        )  # fmt: skip
+
+    def die(self) -> None:
+        self.store.close()
+        self.clock.advance(20)
+
+    def _failpoint(self, name: str) -> None:
+        self.reached.append(name)
+        if self.kill_at is not None and len(self.reached) - 1 == self.kill_at:
+            raise Killed(name)
+
+    def _ask(self, token: str, call: Call) -> str | None:
+        for action in self.store.actions.unfinished():
+            if any(record.token == token and record.call == call for record in self.store.actions.calls(action.id)):
+                return None
+        return f"no committed intent for {type(call).__name__}"
+
+    # The job's side of the hook.
+
+    async def prepare(self, job: str, decision: str, deadline: datetime, reason: str) -> None:
+        self.asked.append(self.clock.now())
+        if self.deaf:
+            raise ConnectionRefusedError("nobody there")
+
+    async def proceed(self, job: str) -> None:
+        self.status = replace(self.status, state="training")
+
+    def live(self) -> None:
+        """Let the job do what it would: save when asked, die and come back with its machine."""
+        self.cloud.tick()
+        now = self.clock.now()
+        states = {name: self.cloud.machine(name) for name in self._machines()}
+        running = [name for name, machine in states.items() if machine.state == "running"]
+        if self.runs_on not in running:
+            self.runs_on = ""
+        if not running:
+            return
+        if not self.runs_on:
+            self.runs_on = running[-1]
+            self.boots += 1
+            self.status = replace(self.status, run=f"run-{self.boots}", state="training")
+        if self.asked and self.status.run == "run-0" and not self.deaf and self.status.state == "training":
+            checkpoint = Checkpoint("step-100", 100, 5.0)
+            self.status = replace(self.status, state="ready", checkpoint=checkpoint, checkpoint_at=now)
+        self.status = replace(self.status, heard_at=now)
+
+    def _machines(self) -> list[str]:
+        return [machine.id for machine in self.cloud.state().machines]
+
+    # Driving it.
+
+    def decide(self, new: Offer = LARGE, route: str = "in_place") -> Decision:
+        nothing = Spread.exactly(0.0)
+        option = Option(
+            new, route, "change_machine", nothing, nothing, nothing, nothing, 0.252, None, 0.0, None, 0.0, 0.0,  # type: ignore[arg-type]
+            0.0, 0.0, 0.0, 0.0, 0.0,
+        )  # fmt: skip
+        return Decision(
+            "decision-1", "bert", self.clock.now(), "default", "v1", self.mode, "acting", SMALL,
+            Choice(option, "a test"), (option,), "hash", {},
+        )  # fmt: skip
+
+    def intend(self, decision: Decision) -> None:
+        self.operator.intend(decision, self.job, self.status, Simulated(self.cloud).describe(self.target))
+
+    async def turn(self, seconds: float = 5.0) -> Action | None:
+        self.live()
+        open_actions = self.store.actions.unfinished()
+        for action in open_actions:
+            if action.next_at <= self.clock.now():
+                await self.operator.advance(action, self.status)
+        self.clock.advance(seconds)
+        return open_actions[0] if open_actions else None
+
+    async def settle(self, turns: int = 400) -> None:
+        for _ in range(turns):
+            if await self.turn() is None:
+                return
+        raise AssertionError(f"still open: {self.store.actions.unfinished()}")
+
+    def stage(self) -> str:
+        return self.store.decisions.get("decision-1").status
+
+    def effects(self) -> Counter[str]:
+        return Counter(
+            record.call
+            for record in self.cloud.records()
+            if record.outcome == "ok" and record.call in ("stop", "modify", "start", "launch", "terminate")
+        )
+
+
+async def begun(world: World) -> None:
+    decision = world.decide()
+    world.store.decisions.add(decision)
+    world.intend(decision)
+
+
+async def test_in_place_goes_through_its_calls_once_and_in_order(tmp_path: Path) -> None:
+    world = World(tmp_path / "s.sqlite")
+    await begun(world)
+    await world.settle()
+    assert world.stage() == "done"
+    assert [r.call for r in world.cloud.records() if r.call in ("stop", "modify", "start")] == [
+        "stop",
+        "modify",
+        "start",
+    ]
+    assert world.cloud.machine("vm-1").offer.id == LARGE.id
+    assert world.cloud.complaints == []
+
+
+async def _reference(path: Path) -> list[str]:
+    world = World(path)
+    await begun(world)
+    await world.settle()
+    return world.reached
+
+
+async def test_a_crash_at_every_committed_step_ends_well_with_every_call_made_once(tmp_path: Path) -> None:
+    names = await _reference(tmp_path / "reference.sqlite")
+    assert len(names) >= 15
+    for site in range(len(names)):
+        world = World(tmp_path / f"{site}.sqlite")
+        world.kill_at = site
+        try:
+            await begun(world)
+            await world.settle()
+        except Killed:
+            world.die()
+            world.start()
+        if not world.store.actions.unfinished() and world.stage() != "done":
+            raise AssertionError(f"lost at {names[site]}")
+        await world.settle()
+        assert world.stage() == "done", names[site]
+        assert world.effects() == {"stop": 1, "modify": 1, "start": 1}, names[site]
+        assert world.cloud.machine("vm-1").state == "running", names[site]
+        assert world.cloud.complaints == [], names[site]
+
+
+async def test_a_crash_before_the_intent_is_committed_calls_nothing(tmp_path: Path) -> None:
+    world = World(tmp_path / "s.sqlite")
+    world.store.decisions.add(world.decide())
+    world.die()
+    world.start()
+    await world.settle()
+    assert world.effects() == {}
+
+
+@pytest.mark.parametrize("call", ["stop", "modify", "start"])
+@pytest.mark.parametrize("when", ["before", "after_applied"])
+@pytest.mark.parametrize("error", ["AnswerLost", "Throttled", "Unavailable"])
+async def test_a_transient_fault_of_any_call_has_one_effect(tmp_path: Path, call: str, when: str, error: str) -> None:
+    world = World(tmp_path / "s.sqlite")
+    world.cloud.fault(Fault(call, error, when))  # type: ignore[arg-type]
+    await begun(world)
+    await world.settle()
+    assert world.stage() == "done"
+    changes = [machine.offer.id for machine in world.cloud.state().machines]
+    assert changes == [LARGE.id]
+    assert world.cloud.machine("vm-1").state == "running"
+
+
+async def test_no_capacity_on_start_runs_again_on_the_old_machine(tmp_path: Path) -> None:
+    world = World(tmp_path / "s.sqlite")
+    world.cloud.shortage(Shortage(LARGE.id))
+    await begun(world)
+    await world.settle()
+    assert world.stage() == "rolled_back"
+    assert world.cloud.machine("vm-1").offer.id == SMALL.id
+    assert world.cloud.machine("vm-1").state == "running"
+
+
+async def test_a_job_that_gives_no_checkpoint_is_not_touched(tmp_path: Path) -> None:
+    world = World(tmp_path / "s.sqlite")
+    world.deaf = True
+    await begun(world)
+    await world.settle()
+    assert world.stage() == "cancelled"
+    assert world.effects() == {}
+
+
+async def test_a_machine_that_a_person_stopped_is_left_stopped(tmp_path: Path) -> None:
+    world = World(tmp_path / "s.sqlite")
+    world.deaf = True
+    await begun(world)
+    await world.turn()
+    world.cloud.meddle(Stop(world.target))
+    world.deaf = False
+    await world.settle()
+    assert world.stage() in ("cancelled", "needs_human")
+    assert world.cloud.machine("vm-1").state == "stopped"
+    assert "start" not in world.effects()
+
+
+async def test_a_machine_terminated_in_the_middle_is_for_a_person(tmp_path: Path) -> None:
+    world = World(tmp_path / "s.sqlite")
+    await begun(world)
+    while world.store.actions.unfinished()[0].stage != "stopping":
+        await world.turn()
+    world.cloud.meddle(Terminate(world.target))
+    await world.settle()
+    assert world.stage() == "needs_human"
+
+
+async def test_a_person_who_starts_the_machine_meanwhile_is_no_fault(tmp_path: Path) -> None:
+    world = World(tmp_path / "s.sqlite")
+    await begun(world)
+    while world.store.actions.unfinished()[0].stage != "modifying":
+        await world.turn()
+        if world.cloud.machine("vm-1").state == "stopped":
+            break
+    world.cloud.meddle(Start(world.target))
+    await world.settle()
+    assert world.cloud.machine("vm-1").state == "running"
+    assert world.stage() in ("done", "needs_human", "rolled_back")
+
+
+async def test_two_actions_on_one_machine_are_refused(tmp_path: Path) -> None:
+    world = World(tmp_path / "s.sqlite")
+    await begun(world)
+    second = replace(world.decide(), id="decision-2")
+    world.store.decisions.add(second)
+    with pytest.raises(Conflict):
+        world.intend(second)
+
+
+@pytest.mark.parametrize("mode", ["observe", "recommend", "approve"])
+async def test_nothing_acts_without_trust(tmp_path: Path, mode: Mode) -> None:
+    world = World(tmp_path / "s.sqlite", mode=mode)
+    with pytest.raises(NotTrusted):
+        await begun(world)
+    assert world.effects() == {}
+
+
+async def test_replace_launches_first_and_retires_the_old_machine_last(tmp_path: Path) -> None:
+    world = World(tmp_path / "s.sqlite", recipe=LaunchRecipe("train"))
+    world.cloud.barrier(Barrier("m5.*", "r5.*", "families differ"))
+    decision = world.decide(route="replace")
+    world.store.decisions.add(decision)
+    world.intend(decision)
+    await world.settle()
+    assert world.stage() == "done"
+    calls = [r.call for r in world.cloud.records() if r.call in ("launch", "stop", "terminate") and r.outcome == "ok"]
+    assert calls == ["launch", "stop", "terminate"]
