@@ -104,6 +104,29 @@ class TelemetryStore(Protocol):
         """Read every job's drift state."""
 
 
+class Retention(Protocol):
+    """Keeping the telemetry bounded; a chore calls it."""
+
+    def prune(self, keep_rows_per_job: int) -> int:
+        """Delete the oldest observations of each job beyond a count; give how many went."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What one run of a job covered; ``first_step`` of the next one tells what had to be done again."""
+
+    run: str
+    first_step: int
+    last_step: int
+
+
+class Runs(Protocol):
+    """The runs of a job, restarts included."""
+
+    def spans(self, job: str) -> Sequence[Span]:
+        """List what each run covered, oldest run first; runs without rows are left out."""
+
+
 class DecisionStore(Protocol):
     """Decisions, for people and for replay."""
 
@@ -229,6 +252,8 @@ class Store(Protocol):
     jobs: JobStore
     status: StatusStore
     telemetry: TelemetryStore
+    retention: Retention
+    runs: Runs
     decisions: DecisionStore
     actions: ActionStore
     ledger: LedgerStore

@@ -1,0 +1,165 @@
+"""Edge: actions under way and their calls. Every write passes the lease's fence in its own transaction."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import cast
+
+from sqlalchemy import Connection, select, update
+from sqlmodel import col
+
+from daemon.store import decisions
+from daemon.store.audit import Audit
+from daemon.store.base import Conflict, Missing, Stale
+from daemon.store.codec import dumps, loads
+from daemon.store.database import Database, Found, Query, micros
+from daemon.store.lease import Fence
+from daemon.store.tables import ActionRow, CallRow, JobRow
+from daemon.types import Action, CallRecord, DecisionStatus
+from providers.types import Target
+
+OVER = frozenset({"rejected", "done", "rolled_back", "cancelled", "needs_human", "expired"})
+"""What a decision may be no longer when an action is opened on it."""
+
+
+class Actions:
+    """Intents, their steps, and the calls made for them."""
+
+    def __init__(self, database: Database, audit: Audit, fence: Fence) -> None:
+        self._database = database
+        self._audit = audit
+        self._fence = fence
+
+    def open(self, action: Action) -> Action:
+        """Commit an intent and mark its decision "acting" in one unit.
+
+        At most one open action a target: a second raises ``Conflict``. The very same action again is returned as it
+        was kept, so that an unknown commit may be repeated. Raises ``Stale`` if the lease is lost or the decision is
+        over, ``Missing`` if there is no such decision or job.
+        """
+        with self._database.write() as connection:
+            self._fence.check(connection)
+            kept = self._stamp(action)
+            if earlier := connection.execute(_find(action.id)).one_or_none():
+                return _same(earlier, kept)
+            _hold_job(connection, action.job)
+            before = decisions.lock(connection, action.decision)
+            if before.status in OVER:
+                raise Stale(f"decision {action.decision} is {before.status} - decide again")
+            self._insert(connection, kept)
+            decisions.set_status(connection, action.decision, "acting")
+            self._note(connection, "action opened", kept, before="")
+        return kept
+
+    def save(self, action: Action) -> Action:
+        """Save a step. Guarded by ``action.version`` and the lease's epoch: raises ``Stale``. Returns version + 1.
+
+        A closed stage also marks the decision. A closed action is never opened again.
+        """
+        kept = replace(self._stamp(action), version=action.version + 1)
+        with self._database.write() as connection:
+            self._fence.check(connection)
+            before = connection.execute(_find(action.id).with_for_update()).one_or_none()
+            if before is None:
+                raise Missing(f"there is no action {action.id} - open it first")
+            if before.version != action.version:
+                raise Stale(f"action {action.id} is at version {before.version}, not {action.version} - read it again")
+            if not before.is_open and not action.closed:
+                raise Stale(f"action {action.id} is closed as {before.stage} - decide again")
+            changed = update(ActionRow).where(col(ActionRow.id) == action.id)
+            connection.execute(changed.where(col(ActionRow.version) == action.version).values(**_columns(kept)))
+            if action.closed:
+                decisions.set_status(connection, action.decision, cast(DecisionStatus, action.stage))
+            if before.stage != action.stage:
+                self._note(connection, "action moved on", kept, before=before.stage)
+        return kept
+
+    def unfinished(self) -> Sequence[Action]:
+        """List open actions, oldest first."""
+        statement = select(col(ActionRow.value)).where(col(ActionRow.is_open) == 1)
+        with self._database.read() as connection:
+            ordered = statement.order_by(col(ActionRow.opened_us), col(ActionRow.number))
+            values = connection.execute(ordered).scalars().all()
+        return [loads(Action, value) for value in values]
+
+    def record(self, call: CallRecord) -> None:
+        """Insert or update a call by its id; "sent" before it is made, resolved after.
+
+        Raises ``Stale`` if the lease is lost, ``Missing`` if there is no such action.
+        """
+        values = {
+            "action": call.action,
+            "number": call.number,
+            "state": call.state,
+            "epoch": call.epoch,
+            "value": dumps(CallRecord, call),
+        }
+        statement = self._database.insert(CallRow).values(id=call.id, **values)
+        with self._database.write() as connection:
+            self._fence.check(connection)
+            connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=values))
+
+    def calls(self, action: str) -> Sequence[CallRecord]:
+        """List the calls of an action in order."""
+        statement = select(col(CallRow.value)).where(col(CallRow.action) == action)
+        with self._database.read() as connection:
+            values = connection.execute(statement.order_by(col(CallRow.number), col(CallRow.id))).scalars().all()
+        return [loads(CallRecord, value) for value in values]
+
+    def _stamp(self, action: Action) -> Action:
+        """Let the action carry the epoch under which it is written."""
+        return replace(action, epoch=self._fence.epoch) if self._fence.epoch else action
+
+    def _insert(self, connection: Connection, action: Action) -> None:
+        row = {"id": action.id, "opened_us": micros(action.opened_at), **_columns(action)}
+        made = connection.execute(self._database.insert(ActionRow).values(row).on_conflict_do_nothing())
+        if made.rowcount == 0:
+            raise Conflict(f"an action is open on {_name(action.target)} - let it end or cancel it first")
+
+    def _note(self, connection: Connection, what: str, action: Action, before: str) -> None:
+        detail = {
+            "job": action.job,
+            "decision": action.decision,
+            "target": _name(action.target),
+            "old": action.old.id,
+            "new": action.new.id,
+            "before": before,
+            "after": action.stage,
+            "reason": action.rollback_reason or action.note,
+        }
+        self._audit.add(connection, self._fence.holder or "daemon", what, action.id, detail)
+
+
+def _find(action: str) -> Query:
+    chosen = (ActionRow.version, ActionRow.stage, ActionRow.is_open, ActionRow.value)
+    return select(*(col(column) for column in chosen)).where(col(ActionRow.id) == action)
+
+
+def _same(earlier: Found, action: Action) -> Action:
+    found = loads(Action, earlier.value)
+    if (found.decision, found.target) != (action.decision, action.target):
+        raise Conflict(f"another action has the id {action.id} - give every action an id of its own")
+    return found
+
+
+def _hold_job(connection: Connection, job: str) -> None:
+    """Keep the job from being removed while its action is opened."""
+    statement = select(col(JobRow.name)).where(col(JobRow.name) == job).with_for_update(read=True)
+    if connection.execute(statement).one_or_none() is None:
+        raise Missing(f"there is no job named {job} - register it first")
+
+
+def _columns(action: Action) -> dict[str, object]:
+    return {
+        "decision": action.decision,
+        "job": action.job,
+        "target": _name(action.target),
+        "stage": action.stage,
+        "is_open": 0 if action.closed else 1,
+        "epoch": action.epoch,
+        "version": action.version,
+        "value": dumps(Action, action),
+    }
+
+
+def _name(target: Target) -> str:
+    return f"{target.provider}/{target.place}/{target.kind}/{target.id}"

@@ -1,0 +1,19 @@
+"""Edge: ${message}."""
+
+import sqlalchemy as sa
+from alembic import op
+${imports if imports else ""}
+revision: str = ${repr(up_revision)}
+down_revision: str | None = ${repr(down_revision)}
+branch_labels: str | None = ${repr(branch_labels)}
+depends_on: str | None = ${repr(depends_on)}
+
+
+def upgrade() -> None:
+    """Bring the tables to this revision."""
+    ${upgrades if upgrades else "pass"}
+
+
+def downgrade() -> None:
+    """Refuse: an older version cannot hold what this one may have written."""
+    raise NotImplementedError("a database is not taken back - restore the backup made before the upgrade")
