@@ -187,8 +187,11 @@ def _chance_above(case: Case, name: str, capacity: Floats, floor: float, have: f
     margin = 1.0 + case.settings.safety.memory_margin * case.margin_factor
     deviation = case.forecast.deviations.get(name)
     spread = np.maximum(0.0 if deviation is None else deviation * case.margin_factor, 1e-6 + 1e-4 * path)
-    chance = ndtr((path[..., None] * margin - capacity) / (spread[..., None] * margin))
-    return np.asarray(np.where(capacity < floor - 1e-9, 1.0, chance))
+    # Paths are constant for long stretches: each distinct pair of need and spread is weighed once.
+    pairs, place = np.unique(path + 1j * spread, return_inverse=True)
+    chance = ndtr((pairs.real[:, None] * margin - capacity) / (pairs.imag[:, None] * margin))
+    chance[:, capacity < floor - 1e-9] = 1.0
+    return np.asarray(chance[place.reshape(path.shape)])
 
 
 def _programme(case: Case, table: _Table) -> tuple[Floats, Ints]:

@@ -21,14 +21,14 @@ from daemon.config import Config
 from daemon.forecast.base import Forecaster, Horizon
 from daemon.hook import Poller
 from daemon.look import Look
-from daemon.operate import Operator
+from daemon.operate import CANNOT_BE_ASKED, Operator
 from daemon.store.base import Conflict, Lease, Missing, Stale, Store, StoreError
 from daemon.types import Action, Charge, Decision, Drift, Forecast, History, Job, JobStatus, Report
 from daemon.watch import Forecasts, Known, PolicyLookup, Watch
 from policies.types import Mode, Settings
 from providers.base import Provider
 from providers.clock import Clock
-from providers.types import Allocation, Offer, Target
+from providers.types import Allocation, Offer, Resources, Target
 
 log = structlog.get_logger()
 
@@ -153,10 +153,15 @@ class Loop:
         if job.hook is not None and job.state == "active":
             self._poller.add(
                 job.name, job.hook, interval=self._config.timing.poll_seconds,
-                after=lambda: self._status.get(job.name, JobStatus()).next_seq,
+                after=lambda: self._status.get(job.name, JobStatus()).next_seq, facts=lambda: self._facts(job.name),
             )  # fmt: skip
         else:
             self._poller.remove(job.name)
+
+    def _facts(self, name: str) -> Resources | None:
+        """What a node of the job has, for the range checks of its reports."""
+        look = self._seen.get(name)
+        return look.allocation.offer.resources if look is not None and look.allocation is not None else None
 
     async def received(self, name: str, found: Report) -> None:
         """Keep a checked report; durable when this returns."""
@@ -177,7 +182,7 @@ class Loop:
         """Take a pushed report. Raises ``Missing`` or ``ReportRefused``."""
         if job not in self._jobs:
             raise Missing(f"no job {job!r} - register it first")
-        found = reports.read(body, job, self._clock.now())
+        found = reports.read(body, job, self._clock.now(), self._facts(job))
         await self.received(job, found)
         return found
 
@@ -333,6 +338,8 @@ class Loop:
                 action.job,
                 replace(status, restore_seconds=restore, checkpoint_seconds=taken or status.checkpoint_seconds),
             )
+        if action.note == CANNOT_BE_ASKED:
+            await self._save(action.job, replace(status, answers_prepare=False))
         if action.stage in ("rolled_back", "cancelled") and "apacity" in action.note:
             self.watch.short_of(action.target.provider, action.new.id, 30.0)
         await self._run(self._operator.settle, action, lost, pause)
@@ -383,10 +390,8 @@ class Loop:
         if forecast is None:
             forecast = await self.forecast(history, self.watch.horizon)
         target = job.target or Target(current.provider, "vm", job.name, current.zone or current.region)
-        look = Look(
-            job, status, history, self._seen[job.name].drift if job.name in self._seen else Drift(), allocation=Allocation(target, "running", current),
-            forecast=forecast,
-        )  # fmt: skip
+        drift = self._seen[job.name].drift if job.name in self._seen else Drift()
+        look = Look(job, status, history, drift, Allocation(target, "running", current), forecast)
         return await self._run(self.watch.weigh_only, look, settings, self._policies.make(settings), offers, spent_usd)
 
     def kick(self, job: str) -> None:

@@ -15,7 +15,8 @@ from typing import Protocol
 import structlog
 
 from daemon import act
-from daemon.store.base import Stale, Store
+from daemon.hook import HookError, NoRoute
+from daemon.store.base import Store
 from daemon.types import Action, CallRecord, Decision, Job, JobStatus, Outcome
 from providers import errors
 from providers.base import Provider
@@ -26,12 +27,13 @@ log = structlog.get_logger()
 
 _NAMESPACE = uuid.UUID("6c1f3d3e-6f0b-5c55-9b1f-3f5a86a9d0c1")
 _STEPS_AT_ONCE = 6
+CANNOT_BE_ASKED = "the job cannot be asked for a checkpoint: it serves no prepare route"
 
 
 class HookCalls(Protocol):
     """The two requests that a job answers."""
 
-    async def prepare(self, job: str, decision: str, deadline: datetime, reason: str) -> None:
+    async def prepare(self, job: str, decision_id: str, deadline: datetime, reason: str) -> None:
         """Ask for a checkpoint. Raises ``daemon.hook.HookError``."""
 
     async def proceed(self, job: str) -> None:
@@ -220,14 +222,16 @@ class Operator:
         self._failpoint("checkpoint.asked")
         try:
             await self._hook.prepare(action.job, action.decision, action.deadline, f"moving to {action.new.id}")
-        except HOOK_FAULTS as error:
+        except NoRoute:
+            return await asyncio.to_thread(self._enter, action, act.Enter("cancelled", CANNOT_BE_ASKED))
+        except HookError as error:
             log.warning("the job could not be asked for a checkpoint", job=action.job, error=str(error))
         return action
 
     async def _release(self, job: str) -> None:
         try:
             await self._hook.proceed(job)
-        except HOOK_FAULTS as error:
+        except HookError as error:
             # The job goes on by itself when its own deadline has passed.
             log.warning("the job could not be told to go on", job=job, error=str(error))
 
@@ -244,10 +248,6 @@ class Operator:
         if decision.mode == "auto" or (decision.mode == "approve" and decision.by):
             return
         raise NotTrusted(f"decision {decision.id} is in mode {decision.mode} and must not act")
-
-
-HOOK_FAULTS: tuple[type[Exception], ...] = (OSError, TimeoutError)
-"""What asking a job may raise; ``daemon.hook.HookError`` is an OSError."""
 
 
 def _after_call(action: Action, operation: Operation, failed: bool) -> Action:
@@ -270,6 +270,3 @@ def _restore(text: str | None) -> errors.ProviderError:
     if isinstance(kind, type) and issubclass(kind, errors.ProviderError):
         return kind(detail)
     return errors.ProviderError(text or "the cloud refused without a reason")
-
-
-__all__ = ["HookCalls", "NotTrusted", "Operator", "Stale"]

@@ -104,6 +104,13 @@ class PolicyBook:
         except KeyError:
             raise UnknownPolicy(name, sorted(pages.policies)) from None
 
+    def make(self, settings: Settings) -> Policy:
+        """Make the policy of some settings. Raises ``UnknownPolicy`` for a kind that is not installed or is broken."""
+        try:
+            return config.policy_of(settings.kind, self._kinds)
+        except ValueError:
+            raise UnknownPolicy(settings.kind, sorted(self._kinds)) from None
+
     def reload(self) -> list[Problem]:
         """Look at every file once and put what is good in force; give what is wrong. Cheap when nothing changed.
 

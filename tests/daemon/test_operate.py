@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from daemon.act import Patience
+from daemon.hook import HookError
 from daemon.operate import NotTrusted, Operator
 from daemon.store.base import Conflict, Store
 from daemon.store.open import open_store
@@ -83,10 +84,10 @@ class World:
 
     # The job's side of the hook.
 
-    async def prepare(self, job: str, decision: str, deadline: datetime, reason: str) -> None:
+    async def prepare(self, job: str, decision_id: str, deadline: datetime, reason: str) -> None:
         self.asked.append(self.clock.now())
         if self.deaf:
-            raise ConnectionRefusedError("nobody there")
+            raise HookError("refused", "nobody there")
 
     async def proceed(self, job: str) -> None:
         self.status = replace(self.status, state="training")

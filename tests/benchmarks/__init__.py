@@ -1,0 +1,1 @@
+"""Speed and memory of the parts, printed; never asserted, because machines differ."""

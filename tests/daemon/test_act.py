@@ -1,0 +1,204 @@
+"""Laws of ``act.advance`` in any world: it always ends, starts only what we stopped, stops nothing unsaved."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daemon.act import (
+    Ask,
+    CloudView,
+    Enter,
+    Patience,
+    Perform,
+    Release,
+    Step,
+    Wait,
+    advance,
+    enter,
+    stage_seconds,
+)
+from daemon.types import CLOSED, Action, Checkpoint, JobStatus
+from providers.errors import Incompatible, NoCapacity, NotFound, ProviderError, Throttled, Unavailable
+from providers.types import (
+    Allocation,
+    InPlace,
+    MachineState,
+    Modify,
+    Notice,
+    Offer,
+    Price,
+    Resources,
+    Route,
+    Same,
+    Start,
+    Stop,
+    Target,
+)
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+PATIENCE = Patience()
+TARGET = Target("simulated", "vm", "vm-1", "us-east-1")
+
+
+def offer(kind: str, memory: float) -> Offer:
+    return Offer("aws", "us-east-1", kind, Resources(4, memory), Price(0.2, "a test", NOW))
+
+
+OLD, NEW = offer("m5.xlarge", 16), offer("r5.xlarge", 32)
+
+
+def action(**more: object) -> Action:
+    made = Action(
+        id="a1", decision="d1", job="bert", target=TARGET, old=OLD, new=NEW, route="in_place", stage="intended",
+        opened_at=NOW, stage_at=NOW, deadline=NOW + timedelta(seconds=900), next_at=NOW, old_run="run-0",
+    )  # fmt: skip
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+def view(state: MachineState = "running", on: Offer = OLD, wanted: Offer = NEW, **more: object) -> CloudView:
+    route: Route = Same() if on.id == wanted.id else InPlace(("machine_type",))
+    return replace(CloudView(Allocation(TARGET, state, on), route), **more)  # type: ignore[arg-type]
+
+
+TRAINING = JobStatus(heard_at=NOW, run="run-0")
+
+
+def test_a_checkpoint_is_asked_for_before_anything_is_stopped() -> None:
+    assert advance(action(), view(), TRAINING, NOW, PATIENCE) == Enter("checkpointing")
+    assert advance(action(stage="checkpointing"), view(), TRAINING, NOW, PATIENCE) == Ask()
+
+
+@pytest.mark.parametrize("state", ["training", "checkpointing"])
+def test_a_checkpoint_from_before_the_request_does_not_count(state: str) -> None:
+    job = replace(TRAINING, state=state, checkpoint=Checkpoint("c", 10), checkpoint_at=NOW - timedelta(seconds=1))  # type: ignore[arg-type]
+    step = advance(action(stage="checkpointing", asked_at=NOW), view(), job, NOW, PATIENCE)
+    assert not isinstance(step, Enter)
+
+
+def test_a_ready_job_with_an_old_checkpoint_is_not_stopped() -> None:
+    job = replace(TRAINING, state="ready", checkpoint=Checkpoint("c", 10), checkpoint_at=NOW - timedelta(seconds=1))
+    step = advance(action(stage="checkpointing", asked_at=NOW), view(), job, NOW, PATIENCE)
+    assert isinstance(step, Wait)
+
+
+def test_a_killed_job_is_not_waited_for() -> None:
+    here = view()
+    assert here.allocation is not None
+    killed = replace(here.allocation, notices=(Notice("out_of_memory", NOW + timedelta(seconds=5)),))
+    step = advance(
+        action(stage="checkpointing", asked_at=NOW), replace(here, allocation=killed), TRAINING, NOW, PATIENCE
+    )
+    assert isinstance(step, Enter)
+    assert step.stage == "stopping"
+
+
+def test_a_call_whose_effect_is_not_visible_is_not_repeated_at_once() -> None:
+    out = view(pending=Stop(TARGET), pending_since=NOW)
+    stopping = action(stage="stopping", stopped_by_us=True)
+    soon, late = NOW + timedelta(seconds=5), NOW + timedelta(seconds=31)
+    assert isinstance(advance(stopping, out, TRAINING, soon, PATIENCE), Wait)
+    assert advance(stopping, out, TRAINING, late, PATIENCE) == Perform(Stop(TARGET))
+
+
+def test_a_machine_someone_else_stopped_is_not_ours_to_start() -> None:
+    step = advance(action(stage="stopping"), view("stopped"), TRAINING, NOW, PATIENCE)
+    assert isinstance(step, Enter)
+    assert step.stage == "cancelled"
+
+
+def test_no_capacity_goes_back_to_the_old_machine() -> None:
+    step = advance(
+        action(stage="starting", stopped_by_us=True), view("stopped", NEW, fault=NoCapacity("none left")), TRAINING,
+        NOW, PATIENCE,
+    )  # fmt: skip
+    assert isinstance(step, Enter)
+    assert step.stage == "rolling_back"
+    rolling = action(stage="rolling_back", stopped_by_us=True)
+    assert advance(rolling, view("stopped", NEW, OLD), TRAINING, NOW, PATIENCE) == Perform(
+        Modify(TARGET, OLD, "machine_type")
+    )
+    assert advance(rolling, view("stopped", OLD, OLD), TRAINING, NOW, PATIENCE) == Perform(Start(TARGET))
+
+
+FAULTS: list[ProviderError | None] = [
+    None, Throttled("slow down"), Unavailable("down"), NoCapacity("none"), Incompatible("no"), NotFound("gone"),
+]  # fmt: skip
+
+
+@given(st.data())
+def test_every_action_ends_and_breaks_no_law_in_any_world(data: st.DataObject) -> None:
+    """The cloud changes by its own will, forgets, refuses; the job answers or not; a person starts, stops, deletes."""
+    now = NOW
+    world: MachineState = "running"
+    on = OLD
+    acting = action(checkpoint_required=data.draw(st.booleans()))
+    job = TRAINING
+    for _ in range(6000):
+        if acting.closed:
+            break
+        shown = data.draw(st.integers(0, 9)) > 0
+        fault = data.draw(st.sampled_from(FAULTS)) if data.draw(st.integers(0, 9)) == 0 else None
+        wanted = acting.old if acting.stage == "rolling_back" else acting.new
+        seen = view(world, on, wanted, fault=fault)
+        if not shown:
+            seen = replace(seen, allocation=None, route=None)
+        step = advance(acting, seen, job, now, PATIENCE)
+        _check(acting, step, world, shown, job)
+        acting, world, on = _apply(acting, step, world, on, now)
+        job = _live(data, acting, job, world, now)
+        if data.draw(st.integers(0, 60)) == 0:
+            world = data.draw(st.sampled_from(["running", "stopped", "terminated"]))
+        now += timedelta(seconds=data.draw(st.sampled_from([5, 60, 600])))
+    assert acting.closed
+    assert acting.stage in CLOSED
+
+
+def _check(acting: Action, step: Step, world: MachineState, shown: bool, job: JobStatus) -> None:
+    match step:
+        case Perform(Start()):
+            assert acting.stopped_by_us
+        case Perform(Stop()):
+            assert not acting.checkpoint_required or acting.checkpoint is not None
+        case Perform(Modify()):
+            assert acting.stopped_by_us
+            assert world == "stopped"
+        case Enter(stage="done"):
+            assert shown
+
+
+def _apply(
+    acting: Action, step: Step, world: MachineState, on: Offer, now: datetime
+) -> tuple[Action, MachineState, Offer]:
+    match step:
+        case Enter():
+            return enter(acting, step, now, PATIENCE), world, on
+        case Release(why):
+            return enter(acting, Enter("cancelled", why), now, PATIENCE), world, on
+        case Ask():
+            return replace(acting, asked_at=acting.asked_at or now), world, on
+        case Perform(Stop()):
+            return replace(acting, stopped_by_us=True), "stopped", on
+        case Perform(Start()):
+            return acting, "running" if world != "terminated" else world, on
+        case Perform(Modify(offer=to)):
+            return acting, world, to
+        case _:
+            return acting, world, on
+
+
+def _live(data: st.DataObject, acting: Action, job: JobStatus, world: MachineState, now: datetime) -> JobStatus:
+    if world != "running" or data.draw(st.integers(0, 3)) == 0:
+        return job
+    if acting.stopped_by_us:
+        return replace(job, run="run-1", heard_at=now, state="training")
+    if acting.asked_at is not None and data.draw(st.booleans()):
+        return replace(job, state="ready", checkpoint=Checkpoint("c", 1), checkpoint_at=now, heard_at=now)
+    return replace(job, heard_at=now)
+
+
+@given(st.sampled_from(["checkpointing", "stopping", "modifying", "starting", "verifying", "rolling_back"]))
+def test_every_stage_has_a_deadline(stage: str) -> None:
+    assert 0 < stage_seconds(stage, PATIENCE) <= 3600  # type: ignore[arg-type]
