@@ -203,7 +203,7 @@ class Drift:
 
     ``margin`` multiplies the policy's memory margin (1: as configured). ``gain`` is the share by which the forecast's
     error was below persistence's (negative: worse), ``None`` before enough pairs. ``trusted`` False switches
-    prediction off for the job.
+    prediction off for the job. ``error`` and ``error_persist`` are the two relative errors that ``gain`` compares.
     """
 
     pairs: int = 0
@@ -212,6 +212,8 @@ class Drift:
     coverage80: float | None = None
     trusted: bool = True
     reason: str = ""
+    error: float | None = None
+    error_persist: float | None = None
 
 
 DecisionStatus = Literal[

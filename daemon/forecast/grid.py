@@ -1,0 +1,53 @@
+"""Pure decisions: where a forecast's grid points lie, and the forecast of a job that has shown nothing."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+
+from daemon.forecast.base import Horizon
+from daemon.types import Forecast, History, Ints
+
+
+def grid(history: History, horizon: Horizon) -> tuple[Ints, int | None]:
+    """Lay the grid of future steps: (int[K] ascending after the newest step, the finish or ``None``).
+
+    It reaches to the finish, or ``horizon.steps`` ahead where none is known or it has been passed. Half the points lie
+    in the nearest tenth; each declared change has a point just before it and one on it, the nearest changes first.
+    K is ``horizon.points``, or fewer where fewer steps are left.
+    """
+    now = int(history.step[-1]) if len(history) else 0
+    finish = history.total_steps if history.total_steps is not None and history.total_steps > now else None
+    left = (finish - now) if finish is not None else max(horizon.steps, 1)
+    points = min(max(horizon.points, 2), left)
+    turns = sorted({change.from_step - now for change in history.declared if 0 < change.from_step - now <= left})
+    fixed = {left}
+    for turn in turns:
+        wanted = fixed | {max(turn - 1, 1), turn}
+        if len(wanted) > max(points // 2, 1):
+            break
+        fixed = wanted
+    near = max(round(0.1 * left), 1)
+    free = points - len(fixed)
+    spread = np.concatenate([np.linspace(1, near, free // 2), np.linspace(near, left, free - free // 2 + 1)[:-1]])
+    chosen = fixed | {int(step) for step in spread}
+    rest = np.linspace(1, left, min(left, 4 * points)).astype(np.int64)
+    for step in rest if len(chosen) < points else ():
+        if len(chosen) == points:
+            break
+        chosen.add(int(step))
+    return now + np.array(sorted(chosen), dtype=np.int64), finish
+
+
+def made_at(history: History) -> datetime:
+    """Tell when a history was last heard of, which is when a forecast from it was made."""
+    last = float(history.at_s[-1]) if len(history) else 0.0
+    return datetime.fromtimestamp(last if 0.0 <= last < 4e9 else 0.0, UTC)
+
+
+def nothing(history: History, horizon: Horizon, method: str) -> Forecast:
+    """Say of a job that has shown nothing that everything is unknown: one trajectory, no paths."""
+    steps, finish = grid(history, horizon)
+    return Forecast(
+        history.job, made_at(history), 0, steps, np.ones(1), {}, finish_step=finish, method=method,
+        reason="no observations yet", unknown=("everything",),
+    )  # fmt: skip
