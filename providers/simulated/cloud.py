@@ -14,7 +14,7 @@ from pathlib import Path
 
 from providers.clock import Clock
 from providers.errors import Invalid, NotFound, ProviderError, WrongState
-from providers.simulated import rules, wire
+from providers.simulated import routes, rules, wire
 from providers.simulated.base import Runner
 from providers.simulated.state import (
     Barrier,
@@ -88,12 +88,12 @@ class Cloud:
     def offers(self, target: Target) -> list[Offer]:
         """List what a target could become."""
         with self._entry("offers", target.id):
-            return self._world.choices(target)
+            return routes.choices(self._world, target)
 
     def route(self, current: Allocation, offer: Offer) -> Route:
         """Find the way to an offer, from what the target truly is now."""
         with self._entry("route", current.target.id):
-            return self._world.route(current.target, offer)
+            return routes.route(self._world, current.target, offer)
 
     def perform(self, call: Call, token: str) -> Operation:
         """Make one mutation. Raises ``NoIntent`` if ``ask`` knows of no committed intent for it."""

@@ -78,6 +78,11 @@ class _Http(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Let a client that went away go; anything else is told on stderr."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
 
 class _Asked(BaseHTTPRequestHandler):
     """One request. The class attributes are set by ``Server``."""

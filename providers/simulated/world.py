@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from typing import assert_never
 
 from providers.catalog import with_nodes
-from providers.errors import Incompatible, Invalid, NoCapacity, NoPrice, NotFound, QuotaExceeded
+from providers.errors import Invalid, NoCapacity, NoPrice, NotFound, QuotaExceeded
 from providers.simulated import rules
 from providers.simulated.state import (
     BILLED,
@@ -30,8 +30,6 @@ from providers.simulated.state import (
 from providers.types import (
     Allocation,
     Call,
-    Grow,
-    InPlace,
     Launch,
     MachineState,
     Modify,
@@ -39,11 +37,7 @@ from providers.types import (
     Offer,
     Operation,
     Remove,
-    Replace,
     Resize,
-    Route,
-    Same,
-    Shrink,
     Start,
     Stop,
     Target,
@@ -247,7 +241,7 @@ class World:
                 return rules.stopped(machine, at, self.delays, self._draw)
             case Modify():
                 self.known(call.offer)
-                return rules.modified(machine, call, at, self.delays, self.barriers, self._own)
+                return rules.modified(machine, call, at, self.delays, self.barriers, self.own)
             case Terminate():
                 return rules.terminated(machine, at, self._draw(self.delays.stop_seconds))
             case _:
@@ -329,7 +323,8 @@ class World:
             raise Invalid(f"this cloud has no offer {offer.id} - list its offers for what it has")
         return self.offers[offer.id]
 
-    def _own(self, offer: Offer) -> Offer:
+    def own(self, offer: Offer) -> Offer:
+        """Find this cloud's own value of an offer; one that it does not have is given back as it is."""
         return self.offers.get(offer.id, offer)
 
     def target(self, thing: Machine | Group) -> Target:
@@ -368,47 +363,6 @@ class World:
         offer = with_nodes(thing.offer, thing.wanted)
         state: MachineState = "running" if settled else "pending"
         return Allocation(self.target(thing), state, offer, nodes, notices, thing.labels)
-
-    def choices(self, target: Target) -> list[Offer]:
-        """List what a target could become: every offer for a VM, every allowed size for a group."""
-        if target.kind == "vm":
-            self.machine(target)
-            return list(self.offers.values())
-        group = self.group(target)
-        return [with_nodes(group.offer, n) for n in range(group.min_nodes, group.max_nodes + 1)]
-
-    def route(self, target: Target, offer: Offer) -> Route:
-        """Find the way from what a target is to an offer, as ``Provider.route`` says."""
-        if target.kind == "group":
-            return self._route_group(self.group(target), offer)
-        machine = self.machine(target)
-        if offer.id not in self.offers:
-            raise Incompatible(f"machine {machine.id} cannot become {offer.id}: this cloud has no such offer")
-        reason = rules.fixed(machine, offer, self.barriers)
-        aspects = rules.missing(machine, offer)
-        if not reason and not aspects:
-            return Same()
-        others = [m for m in self.machines.values() if reason or m.id != machine.id]
-        self._preflight(offer, others, 1)
-        return Replace(reason) if reason else InPlace(aspects)
-
-    def _route_group(self, group: Group, offer: Offer) -> Route:
-        if with_nodes(group.offer, offer.nodes).id != offer.id:
-            raise Incompatible(f"the nodes of group {group.id} are {group.offer.id} and stay so - take another count")
-        if not group.min_nodes <= offer.nodes <= group.max_nodes:
-            raise Incompatible(f"group {group.id} is bounded to {group.min_nodes}..{group.max_nodes} nodes")
-        if offer.nodes == group.wanted:
-            return Same()
-        if offer.nodes < group.wanted:
-            return Shrink(group.wanted - offer.nodes)
-        self._preflight(group.offer, list(self.machines.values()), offer.nodes - group.wanted)
-        return Grow(offer.nodes)
-
-    def _preflight(self, offer: Offer, machines: Sequence[Machine], nodes: int) -> None:
-        if over := rules.over_quota(self.quotas.values(), machines, self._own(offer), nodes):
-            raise QuotaExceeded(f"{over} - ask the cloud for more or take a smaller offer")
-        if any(s.announced and fnmatchcase(offer.id, s.offers) for s in self.shortages):
-            raise NoCapacity(f"no capacity for {offer.id} now - try another offer or later")
 
     def labelled(self, key: str, value: str | None, now: datetime, lag: timedelta) -> list[Allocation]:
         """List machines and groups with a label as they were ``lag`` ago, those terminated left out."""

@@ -153,7 +153,7 @@ def launch(world: World, name: str = "next-1") -> Launch:
 # VMs: describe, stop, modify, start.
 
 
-def test_describe_says_what_runs_at_which_price(world):
+def test_describe_says_what_runs_at_which_price(world: World):
     found = world.provider.describe(world.vm)
     assert (found.target, found.state, found.offer) == (world.vm, "running", world.small)
     assert found.offer.price is not None
@@ -161,7 +161,7 @@ def test_describe_says_what_runs_at_which_price(world):
     assert [(node.id, node.state) for node in found.nodes] == [(world.vm.id, "running")]
 
 
-def test_a_vm_changes_in_place_step_by_step(world):
+def test_a_vm_changes_in_place_step_by_step(world: World):
     provider = world.provider
     route = provider.route(provider.describe(world.vm), world.large)
     assert route == InPlace(("machine_type",))
@@ -181,7 +181,7 @@ def test_a_vm_changes_in_place_step_by_step(world):
     assert provider.describe(world.vm).offer == world.large
 
 
-def test_a_running_vm_cannot_be_modified_nor_one_stopping_started(world):
+def test_a_running_vm_cannot_be_modified_nor_one_stopping_started(world: World):
     with pytest.raises(WrongState):
         world.provider.perform(Modify(world.vm, world.large, "machine_type"), "m")
     world.provider.perform(Stop(world.vm), "s")
@@ -192,7 +192,7 @@ def test_a_running_vm_cannot_be_modified_nor_one_stopping_started(world):
     assert world.provider.describe(world.vm).offer == world.small
 
 
-def test_the_same_token_has_one_effect(world):
+def test_the_same_token_has_one_effect(world: World):
     first = world.provider.perform(Stop(world.vm), "s")
     assert world.provider.perform(Stop(world.vm), "s").id == first.id
     done(world, first)
@@ -203,7 +203,7 @@ def test_the_same_token_has_one_effect(world):
     assert world.provider.describe(world.vm).state == "running"
 
 
-def test_a_call_whose_effect_is_there_is_done(world):
+def test_a_call_whose_effect_is_there_is_done(world: World):
     stopped(world)
     assert world.provider.perform(Stop(world.vm), "another").state == "done"
     assert world.provider.perform(Modify(world.vm, world.small, "machine_type"), "m").state == "done"
@@ -215,7 +215,7 @@ def test_a_call_whose_effect_is_there_is_done(world):
 
 
 @pytest.mark.parametrize("applied", [True, False])
-def test_a_lost_answer_repeated_with_its_token_has_one_effect(world, applied):
+def test_a_lost_answer_repeated_with_its_token_has_one_effect(world: World, applied: bool):
     world.fail("launch", "AnswerLost", applied)
     before = world.machines()
     with pytest.raises(AnswerLost):
@@ -227,7 +227,7 @@ def test_a_lost_answer_repeated_with_its_token_has_one_effect(world, applied):
     assert world.provider.describe(operation.made).offer == world.large
 
 
-def test_a_throttled_call_did_nothing(world):
+def test_a_throttled_call_did_nothing(world: World):
     world.fail("stop", "Throttled", applied=False)
     with pytest.raises(Throttled):
         world.provider.perform(Stop(world.vm), "s")
@@ -236,7 +236,7 @@ def test_a_throttled_call_did_nothing(world):
     done(world, world.provider.perform(Stop(world.vm), "s"))
 
 
-def test_a_start_without_capacity_leaves_the_vm_stopped_and_the_old_offer_open(world):
+def test_a_start_without_capacity_leaves_the_vm_stopped_and_the_old_offer_open(world: World):
     stopped(world)
     done(world, world.provider.perform(Modify(world.vm, world.large, "machine_type"), "m"))
     world.exhaust(world.large)
@@ -247,7 +247,7 @@ def test_a_start_without_capacity_leaves_the_vm_stopped_and_the_old_offer_open(w
     done(world, world.provider.perform(Start(world.vm), "u"))
 
 
-def test_a_failed_operation_says_so_in_its_value(world):
+def test_a_failed_operation_says_so_in_its_value(world: World):
     world.spoil("stop")
     operation = world.provider.perform(Stop(world.vm), "s")
     world.wait()
@@ -257,7 +257,7 @@ def test_a_failed_operation_says_so_in_its_value(world):
     assert world.provider.describe(world.vm).state == "running"
 
 
-def test_what_is_not_there_is_not_found(world):
+def test_what_is_not_there_is_not_found(world: World):
     for target in (replace(world.vm, id="vm-none"), replace(world.group, id="no-group")):
         with pytest.raises(NotFound):
             world.provider.describe(target)
@@ -268,7 +268,7 @@ def test_what_is_not_there_is_not_found(world):
 # Routes and offers.
 
 
-def test_offers_are_priced_and_hold_the_present_one(world):
+def test_offers_are_priced_and_hold_the_present_one(world: World):
     offers = {offer.id: offer for offer in world.provider.offers(world.vm)}
     assert {world.small.id, world.large.id, world.spot.id} <= set(offers)
     price = offers[world.large.id].price
@@ -279,7 +279,7 @@ def test_offers_are_priced_and_hold_the_present_one(world):
     assert with_nodes(world.small, 3).id in sizes
 
 
-def test_routes_name_the_way(world):
+def test_routes_name_the_way(world: World):
     now = world.provider.describe(world.vm)
     assert world.provider.route(now, world.small) == Same()
     for offer in (world.far, world.spot):
@@ -296,7 +296,7 @@ def test_routes_name_the_way(world):
         world.provider.route(nodes, with_nodes(world.small, 9))
 
 
-def test_a_route_refuses_what_a_quota_forbids_before_anything_stops(world):
+def test_a_route_refuses_what_a_quota_forbids_before_anything_stops(world: World):
     cores = world.small.resources.cpu_cores
     world.limit(3 * cores)
     with pytest.raises(QuotaExceeded, match="on-demand cores"):
@@ -307,7 +307,7 @@ def test_a_route_refuses_what_a_quota_forbids_before_anything_stops(world):
     assert world.machines() == 1
 
 
-def test_an_incompatible_modification_is_refused_and_changes_nothing(world):
+def test_an_incompatible_modification_is_refused_and_changes_nothing(world: World):
     stopped(world)
     with pytest.raises(Incompatible):
         world.provider.perform(Modify(world.vm, world.far, "machine_type"), "m")
@@ -317,7 +317,7 @@ def test_an_incompatible_modification_is_refused_and_changes_nothing(world):
 # Launching and labels.
 
 
-def test_a_launch_happens_once_and_is_found_by_its_labels(world):
+def test_a_launch_happens_once_and_is_found_by_its_labels(world: World):
     before = world.machines()
     first = world.provider.perform(launch(world), "l")
     assert first.made is not None
@@ -331,7 +331,7 @@ def test_a_launch_happens_once_and_is_found_by_its_labels(world):
     assert world.provider.labelled("action") == []
 
 
-def test_a_launch_without_capacity_makes_nothing(world):
+def test_a_launch_without_capacity_makes_nothing(world: World):
     world.exhaust(world.large)
     before = world.machines()
     with pytest.raises(NoCapacity):
@@ -342,7 +342,7 @@ def test_a_launch_without_capacity_makes_nothing(world):
 # Groups.
 
 
-def test_a_group_grows_to_an_absolute_size(world):
+def test_a_group_grows_to_an_absolute_size(world: World):
     operation = world.provider.perform(Resize(world.group, 4), "r")
     assert world.provider.describe(world.group).state == "pending"
     done(world, operation)
@@ -354,7 +354,7 @@ def test_a_group_grows_to_an_absolute_size(world):
     assert len(world.provider.describe(world.group).nodes) == 4
 
 
-def test_a_group_shrinks_by_the_named_nodes_and_only_those(world):
+def test_a_group_shrinks_by_the_named_nodes_and_only_those(world: World):
     keep, victim = (node.id for node in world.provider.describe(world.group).nodes)
     call = Remove(world.group, (victim,))
     done(world, world.provider.perform(call, "r"))
@@ -365,7 +365,7 @@ def test_a_group_shrinks_by_the_named_nodes_and_only_those(world):
     assert [node.id for node in world.provider.describe(world.group).nodes] == [keep]
 
 
-def test_a_group_that_finds_no_capacity_says_so_and_can_be_taken_back(world):
+def test_a_group_that_finds_no_capacity_says_so_and_can_be_taken_back(world: World):
     world.exhaust(world.small)
     operation = world.provider.perform(Resize(world.group, 3), "r")
     world.wait()
