@@ -45,7 +45,8 @@ while step < 40:
 STEADY = """
 import json, os, pathlib, subprocess, sys, time
 disk = pathlib.Path(os.environ["SCALEAHEAD_DISK"])
-child = subprocess.Popen([sys.executable, "-c", "import time; held = b'x' * (24 << 20); time.sleep(600)"], process_group=0)
+holding = "import time; held = b'x' * (24 << 20); time.sleep(600)"
+child = subprocess.Popen([sys.executable, "-c", holding], process_group=0)
 (disk / "env").write_text(json.dumps({**os.environ, "pid": os.getpid(), "child": child.pid}))
 (disk / "env").rename(disk / "ready")
 time.sleep(600)
