@@ -111,8 +111,8 @@ class Actions:
 
     def _insert(self, connection: Connection, action: Action) -> None:
         row = {"id": action.id, "opened_us": micros(action.opened_at), **_columns(action)}
-        made = connection.execute(self._database.insert(ActionRow).values(row).on_conflict_do_nothing())
-        if made.rowcount == 0:
+        made = self._database.insert(ActionRow).values(row).on_conflict_do_nothing().returning(col(ActionRow.id))
+        if connection.execute(made).first() is None:
             raise Conflict(f"an action is open on {_name(action.target)} - let it end or cancel it first")
 
     def _note(self, connection: Connection, what: str, action: Action, before: str) -> None:

@@ -13,12 +13,13 @@ from sqlmodel import col
 
 from daemon.store.base import AuditEntry
 from daemon.store.codec import dumps, loads
-from daemon.store.database import Database
+from daemon.store.database import Database, Found
 from daemon.store.tables import AuditRow, ChainRow
 from providers.clock import Clock
 
 Line = tuple[int, datetime, str, str, str, Mapping[str, object]]
 GENESIS = "0" * 64
+PAGE = 1000
 
 
 def _hash(before: str, entry: str) -> str:
@@ -63,11 +64,17 @@ class Audit:
     def intact(self) -> bool:
         """Check the chain from its first entry to its end."""
         number, digest = 0, GENESIS
-        statement = select(col(AuditRow.number), col(AuditRow.entry), col(AuditRow.hash)).order_by(col(AuditRow.number))
         with self._database.read() as connection:
-            for row in connection.execution_options(stream_results=True, yield_per=1000).execute(statement):
-                number, digest = number + 1, _hash(digest, row.entry)
-                if (row.number, row.hash) != (number, digest):
-                    return False
+            while rows := _after(connection, number):
+                for row in rows:
+                    number, digest = number + 1, _hash(digest, row.entry)
+                    if (row.number, row.hash) != (number, digest):
+                        return False
             end = connection.execute(select(col(ChainRow.number), col(ChainRow.hash))).one_or_none()
         return (number, digest) == ((end.number, end.hash) if end else (0, GENESIS))
+
+
+def _after(connection: Connection, number: int) -> Sequence[Found]:
+    statement = select(col(AuditRow.number), col(AuditRow.entry), col(AuditRow.hash))
+    ordered = statement.where(col(AuditRow.number) > number).order_by(col(AuditRow.number))
+    return connection.execute(ordered.limit(PAGE)).all()

@@ -22,8 +22,8 @@ class Jobs:
         """Register a job. The same key again returns the job it made; a taken name raises ``Conflict``."""
         row = {"name": job.name, "idempotency_key": idempotency_key, **_columns(job)}
         with self._database.write() as connection:
-            made = connection.execute(self._database.insert(JobRow).values(row).on_conflict_do_nothing())
-            if made.rowcount == 1:
+            made = self._database.insert(JobRow).values(row).on_conflict_do_nothing().returning(col(JobRow.name))
+            if connection.execute(made).first() is not None:
                 connection.execute(insert(StatusRow).values(job=job.name, **status_columns(JobStatus())))
                 return job
             earlier = select(col(JobRow.value)).where(col(JobRow.idempotency_key) == idempotency_key)
