@@ -1,0 +1,240 @@
+"""Edge: train the recurrent networks from history files and made-up runs, and write weights with their checksum.
+
+``python -m daemon.forecast.train --history FILE... --out DIR --minutes N [--calibrate GROUP...]
+[--hold-out GROUP...] [--nets schedule curve usage] [--start DIR] [--seed S]``
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from daemon.forecast import curve, prior, runs, schedule, spread, usage, weights_file
+from daemon.forecast.lessons import (
+    QuantileLessons,
+    ScheduleLessons,
+    curve_lessons,
+    schedule_lessons,
+    usage_lessons,
+)
+from daemon.forecast.nets import QuantileNet, ScheduleNet, restore
+from daemon.forecast.prior import Plan, Random, Series
+from daemon.forecast.regimes import SEQUENCE, STATIC, describe
+from daemon.forecast.score import score_curves, score_schedules, score_usages
+
+SHARES = {"schedule": 0.4, "curve": 0.4, "usage": 0.2}
+"""How the minutes are shared among the nets."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train all nets for about the minutes given, score them on groups held out, and write everything to a folder."""
+    chosen = _options(arguments)
+    try:
+        whole = runs.join([runs.read(path) for path in chosen.history])
+        begun = weights_file.load(chosen.start) if chosen.start else None
+    except (runs.RunsError, weights_file.WeightsError) as error:
+        print(f"train: {error}", file=sys.stderr)  # noqa: T201  a command prints
+        return 2
+    taught, kept = runs.split(whole, set(chosen.hold_out))
+    taught, judged = runs.split(taught, set(chosen.calibrate))
+    nets = fresh(chosen.seed)
+    if begun is not None:
+        nets = {part: restore(net, begun.part(part)) for part, net in nets.items()}
+    shares = {part: SHARES[part] * chosen.minutes * 60 for part in chosen.nets}
+    for part, share in shares.items():
+        nets[part] = _teach(part, nets[part], taught, share / sum(SHARES[one] for one in shares), chosen.seed)
+    widen(nets["curve"], judged.curves, curve_lessons)
+    widen(nets["usage"], judged.usages, usage_lessons)
+    tensors = {
+        f"{part}.{name}": value.detach().numpy().astype(np.float32)
+        for part, net in nets.items()
+        for name, value in net.state_dict().items()
+    }
+    weights_file.save(chosen.out, tensors, {"minutes": f"{chosen.minutes:g}", "seed": str(chosen.seed)})
+    weights = weights_file.load(chosen.out)
+    lines = [*score_schedules(kept.plans, weights), *score_curves(kept.curves, weights)]
+    print("\n".join([*lines, *score_usages(kept.usages, weights)]))  # noqa: T201  a command prints
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m daemon.forecast.train", description="train the recurrent nets")
+    parser.add_argument("--history", nargs="*", default=[], type=Path, help="history files (CSV or Parquet)")
+    parser.add_argument("--out", required=True, type=Path, help="folder for weights and checksum")
+    parser.add_argument("--minutes", type=float, default=8.0, help="time for all nets together")
+    parser.add_argument("--hold-out", nargs="*", default=[], help="groups or owners kept for the score")
+    parser.add_argument("--calibrate", nargs="*", default=[], help="groups kept for setting the spread")
+    parser.add_argument("--nets", nargs="*", default=list(SHARES), choices=list(SHARES), help="which to train")
+    parser.add_argument("--start", type=Path, help="folder of weights to go on from")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args(arguments)
+
+
+def _teach(part: str, net: nn.Module, taught: runs.Recorded, seconds: float, seed: int) -> nn.Module:
+    match part:
+        case "schedule":
+            return teach_schedules(net, taught.plans, seconds, seed)
+        case "curve":
+            return teach_quantiles(net, taught.curves, seconds, seed + 1, prior.curve, curve_lessons)
+        case _:
+            return teach_quantiles(net, taught.usages, seconds, seed + 2, prior.usage, usage_lessons)
+
+
+def fresh(seed: int) -> dict[str, nn.Module]:
+    """Make the three nets untrained."""
+    torch.manual_seed(seed)
+    levels = len(spread.LEVELS)
+    return {
+        "schedule": ScheduleNet(SEQUENCE, STATIC, schedule.CLASSES),
+        "curve": QuantileNet(curve.SEQUENCE, curve.STATIC, curve.QUERY, curve.CENTRES, curve.HIDDEN, levels),
+        "usage": QuantileNet(usage.SEQUENCE, usage.STATIC, usage.QUERY, usage.CENTRES, usage.HIDDEN, levels),
+    }
+
+
+def teach_schedules(net: nn.Module, plans: Sequence[Plan], seconds: float, seed: int) -> nn.Module:
+    """Train the schedule head: likelihood of the next change given how long the regime has lasted, ends censored."""
+    random = _seeded(seed)
+
+    def batch() -> Tensor:
+        made = [prior.plan(random) for _ in range(350)]
+        if plans:
+            made += [plans[place] for place in random.integers(0, len(plans), 6)]
+        return schedule_loss(net, schedule_lessons(made, random))
+
+    return _descend(net, batch, seconds, 3e-3)
+
+
+def schedule_loss(net: nn.Module, lessons: ScheduleLessons) -> Tensor:
+    """Give the mean negative log-likelihood of what came, in nats a moment."""
+    sequence, static = describe(lessons.regimes)
+    dwell, kind, count, growth = net(_tensor(sequence), _tensor(static))
+    chance = dwell.exp()
+    hit = (chance * _tensor(lessons.dwell)).sum(dim=1)
+    alive = (chance * _tensor(lessons.alive)).sum(dim=1)
+    loss = (alive + 1e-9).log() - (hit + 1e-9).log()
+    mark = _tensor(lessons.kind)
+    changed = mark.sum(dim=1) > 0
+    right = (kind.exp() * mark).sum(dim=1)
+    loss = loss - torch.where(changed, (right + 1e-9).log(), torch.zeros_like(right))
+    for logs, classes in ((count, lessons.count), (growth, lessons.growth)):
+        told = torch.from_numpy(classes)
+        loss = loss + nn.functional.nll_loss(logs, told, ignore_index=-1, reduction="none")
+    mean: Tensor = loss.mean()
+    return mean
+
+
+def teach_quantiles(
+    net: nn.Module,
+    recorded: Sequence[Series],
+    seconds: float,
+    seed: int,
+    make: Callable[[Random], Series],
+    lessons: Callable[[Sequence[Series], Random], QuantileLessons],
+) -> nn.Module:
+    """Train a quantile net on five parts recorded series (each group alike often) to three parts made-up ones."""
+    random = _seeded(seed)
+    groups: dict[str, list[Series]] = {}
+    for one in recorded:
+        groups.setdefault(one.group, []).append(one)
+    names = sorted(groups)
+
+    def batch() -> Tensor:
+        taken = [make(random) for _ in range(120 if names else 320)]
+        for _ in range(200 if names else 0):
+            group = groups[names[int(random.integers(len(names)))]]
+            taken.append(_varied(group[int(random.integers(len(group)))], random))
+        return quantile_loss(net, lessons(taken, random))
+
+    return _descend(net, batch, seconds, 2e-3)
+
+
+def _varied(one: Series, random: Random) -> Series:
+    """Turn a series over now and then, so that rising metrics are known too, and thin or cut off its beginning."""
+    values, steps = one.values, one.steps
+    if random.random() < 0.1:
+        values = -values
+    if random.random() < 0.2 and len(steps) >= 40:
+        first, stride = int(random.integers(0, len(steps) // 3)), int(random.integers(1, 3))
+        values, steps = values[first::stride], steps[first::stride]
+    return Series(one.group, steps, values, one.total)
+
+
+def widen(
+    net: nn.Module, judged: Sequence[Series], lessons: Callable[[Sequence[Series], Random], QuantileLessons]
+) -> None:
+    """Set a net's spread so that on groups it was not taught its 80 % and 95 % intervals hold what they claim."""
+    if not judged:
+        return
+    random = np.random.default_rng(5)
+    told = lessons([judged[place] for place in random.integers(0, len(judged), 2000)], random)
+    best = (float("inf"), 1.0)
+    for factor in np.geomspace(0.75, 1.5, 20):
+        found = predicted(net, told, float(factor)).numpy()
+        inside = [
+            ((told.target >= found[..., low]) & (told.target <= found[..., high])).mean()
+            for low, high in ((1, 7), (0, 8))
+        ]
+        best = min(best, (abs(inside[0] - 0.8) + 2 * abs(inside[1] - 0.95), float(factor)))
+    net.get_buffer("spread").fill_(best[1])
+    print(f"{type(net).__name__}: spread {best[1]:.2f}")  # noqa: T201
+
+
+def predicted(net: nn.Module, lessons: QuantileLessons, factor: float) -> Tensor:
+    """Give the nine quantiles in scales with the spread set to ``factor``: [R, Q, 9]."""
+    net.get_buffer("spread").fill_(factor)
+    with torch.inference_mode():
+        gate, offsets = net(_tensor(lessons.sequence), _tensor(lessons.static), _tensor(lessons.query))
+        found: Tensor = (gate * _tensor(lessons.centre)).sum(dim=2, keepdim=True)
+        found = found + _tensor(lessons.unit)[..., None] * offsets
+    return found
+
+
+def quantile_loss(net: nn.Module, lessons: QuantileLessons) -> Tensor:
+    """Give the weighted mean pinball loss over the nine levels, in scales."""
+    gate, offsets = net(_tensor(lessons.sequence), _tensor(lessons.static), _tensor(lessons.query))
+    found = (gate * _tensor(lessons.centre)).sum(dim=2, keepdim=True) + _tensor(lessons.unit)[..., None] * offsets
+    miss = _tensor(lessons.target)[..., None] - found
+    levels = torch.tensor(spread.LEVELS)
+    pinball = torch.maximum(levels * miss, (levels - 1) * miss).mean(dim=(1, 2))
+    mean: Tensor = (pinball * _tensor(lessons.weight)).mean()
+    return mean
+
+
+def _descend(net: nn.Module, batch: Callable[[], Tensor], seconds: float, rate: float) -> nn.Module:
+    """Run Adam for the time given; the rate falls with the time used, and the last third's weights are averaged."""
+    optimiser = torch.optim.Adam(net.parameters(), lr=rate)
+    averaged = torch.optim.swa_utils.AveragedModel(net, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.99))  # type: ignore[no-untyped-call]
+    began, steps, recent = time.monotonic(), 0, []
+    while (used := (time.monotonic() - began) / max(seconds, 1e-9)) < 1.0 or steps < 3:
+        for group in optimiser.param_groups:
+            group["lr"] = (
+                rate * min(1.0, steps / 30 + 0.05) * max(0.5 * (1 + float(np.cos(np.pi * min(used, 1)))), 0.01)
+            )
+        optimiser.zero_grad()
+        loss = batch()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimiser.step()
+        averaged.update_parameters(net)
+        recent.append(float(loss.detach()))
+        steps += 1
+    print(f"{type(net).__name__}: {steps} steps, loss {np.mean(recent[:20]):.4f} -> {np.mean(recent[-50:]):.4f}")  # noqa: T201
+    return averaged.module
+
+
+def _seeded(seed: int) -> Random:
+    torch.manual_seed(seed)
+    return np.random.default_rng(seed)
+
+
+def _tensor(array: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from daemon.forecast.curve import Curves
+from daemon.forecast.schedule import Schedules
+from daemon.forecast.weights_file import Weights, WeightsError, load
+from daemon.types import History
+from tests.daemon.forecast.histories import ahead, history, strange
+
+M = 64
+MODELS = [Curves(load()), Curves(None)]
+each_model = pytest.mark.parametrize("model", MODELS, ids=["recurrent", "closed form"])
+
+
+def foretell(model: Curves, one: History, points: int = 32, reach: int | None = None):
+    grid = ahead(one, points, reach)
+    return model.sample([one], [grid], Schedules(None).sample([one], [grid], M))[0]
+
+
+@each_model
+@settings(max_examples=40, deadline=None)
+@given(histories=st.lists(strange(), min_size=1, max_size=5))
+def test_any_history_gives_finite_paths(model: Curves, histories: list[History]):
+    grids = [np.arange(1, 8, dtype=np.int64) * 50 + (int(one.step[-1]) if len(one) else 0) for one in histories]
+    found = model.sample(histories, grids, Schedules(None).sample(histories, grids, 16))
+    for one, metrics in zip(histories, found, strict=True):
+        known = {n for n, v in one.columns.items() if n.startswith("metric.") and np.isfinite(v).any()}
+        assert known == set(metrics)
+        for path, deviation in metrics.values():
+            assert path.shape == deviation.shape == (16, 7)
+            assert np.isfinite(path).all()
+            assert np.isfinite(deviation).all()
+            assert (deviation >= 0).all()
+
+
+@each_model
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
+def test_a_power_law_is_continued_and_its_end_lies_in_the_interval(model: Curves, scale: float):
+    random = np.random.default_rng(5)
+    step = np.arange(1, 301)
+    loss = scale * (1 + 3 * step**-0.5 + 0.01 * random.standard_normal(300))
+    one = history({"metric.loss": loss}, step=step, total=1000)
+    path, _ = foretell(model, one)["metric.loss"]
+    end = scale * (1 + 3 * 1000**-0.5)
+    low, middle, high = np.quantile(path[:, -1], [0.05, 0.5, 0.95])
+    assert low <= end <= high
+    assert abs(middle - end) < 0.7 * abs(loss[-20:].mean() - end)
+
+
+@each_model
+def test_the_spread_grows_with_the_horizon(model: Curves):
+    random = np.random.default_rng(5)
+    step = np.arange(1, 101)
+    loss = 1 + 3 * step**-0.5 + 0.02 * random.standard_normal(100)
+    path, _ = foretell(model, history({"metric.loss": loss}, step=step, total=2000))["metric.loss"]
+    spread = np.quantile(path, 0.9, axis=0) - np.quantile(path, 0.1, axis=0)
+    assert spread[-1] > spread[0] > 0
+
+
+@each_model
+def test_a_constant_and_a_single_point_keep_their_value_with_a_wide_deviation(model: Curves):
+    single = np.full(30, np.nan)
+    single[7] = 4.0
+    found = foretell(model, history({"metric.loss": [2.5] * 30, "metric.val": single}))
+    for name, value in (("metric.loss", 2.5), ("metric.val", 4.0)):
+        path, deviation = found[name]
+        assert (path == value).all()
+        assert (deviation > 0.05 * value).all()
+
+
+@each_model
+def test_levels_are_balanced_over_any_half_of_the_trajectories(model: Curves):
+    step = np.arange(1, 101)
+    loss = 1 + 3 * step**-0.5 + 0.05 * np.random.default_rng(1).standard_normal(100)
+    path, _ = foretell(model, history({"metric.loss": loss}, step=step, total=500))["metric.loss"]
+    ends = path[:, -1]
+    assert len(np.unique(ends)) > M // 2
+    assert abs(np.median(ends[: M // 2]) - np.median(ends[M // 2 :])) < 0.15 * np.ptp(ends)
+
+
+@each_model
+def test_a_job_in_a_batch_is_foretold_as_it_is_alone(model: Curves):
+    step = np.arange(1, 61)
+    one = history({"metric.loss": 1 + step**-0.5}, step=step, total=500)
+    two = history({"metric.loss": 9 - step**0.3, "metric.acc": step / 100}, step=step, total=700)
+    grids = [ahead(one, 8), ahead(two, 8)]
+    samples = Schedules(None).sample([one, two], grids, M)
+    batch = model.sample([one, two], grids, samples)
+    alone = model.sample([two], grids[1:], samples[1:])[0]
+    for name in ("metric.loss", "metric.acc"):
+        assert batch[1][name][0] == pytest.approx(alone[name][0], rel=1e-4, abs=1e-5)
+
+
+def test_weights_of_another_shape_are_refused():
+    with pytest.raises(WeightsError, match="do not fit"):
+        Curves(Weights({"curve.gru.bias": np.zeros(3, dtype=np.float32)}))
