@@ -558,7 +558,9 @@ class LedgerOut(Answer):
 
 
 class Problems(Answer):
-    """RFC 9457 problem details."""
+    """RFC 9457 problem details; more members may stand beside these, such as ``errors``."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     type: str
     title: str

@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from api.text import plain
 from daemon.report import ReportRefused
 from daemon.store.base import Busy, Conflict, Missing, Stale, StoreError
 
@@ -54,12 +55,6 @@ def body(status: int, detail: str, path: str, **extra: object) -> dict[str, obje
     return {"type": kind, "title": title, "status": status, "detail": line, "instance": path, **extra}
 
 
-def plain(text: str, most: int = 500) -> str:
-    """Make one printable line of a text, so that it can be shown in a terminal or a log as it is."""
-    line = "".join(c if c.isprintable() else " " for c in text)
-    return line if len(line) <= most else line[: most - 1] + "…"
-
-
 def answer(
     request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None, **extra: object
 ) -> JSONResponse:
@@ -85,7 +80,10 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    errors = [{"where": place(e["loc"]), "what": plain(str(e["msg"]), 200)} for e in error.errors()[:20]]
+    errors = [
+        {"where": place(e["loc"]), "what": plain(str(e["msg"]).removeprefix("Value error, "), 200)}
+        for e in error.errors()[:20]
+    ]
     first = errors[0] if errors else {"where": "body", "what": "not valid"}
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return answer(request, 422, f"{first['where']}: {first['what']}{more}", errors=errors)

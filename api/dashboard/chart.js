@@ -62,6 +62,17 @@ function nice(low, high, count) {
   return ticks;
 }
 
+const CLOCK = [10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800];
+
+// Whole minutes, hours or days of the reader's own time zone.
+function hoursOf(low, high, count) {
+  const step = CLOCK.find((s) => s >= (high - low) / Math.max(count, 1)) || CLOCK[CLOCK.length - 1];
+  const shift = new Date(low * 1000).getTimezoneOffset() * 60;
+  const ticks = [];
+  for (let t = Math.ceil((low - shift) / step) * step + shift; t <= high; t += step) ticks.push(t);
+  return ticks;
+}
+
 function bounds(picture) {
   const xs = [...picture.observed, ...picture.foretold].map((p) => p.x);
   const ys = [
@@ -144,7 +155,8 @@ export function paint(svg, picture) {
   const area = { left: EDGE.left, right: width - EDGE.right, top: EDGE.top, bottom: height - EDGE.bottom };
   const x = (v) => area.left + ((v - box.left) / (box.right - box.left)) * (area.right - area.left);
   const y = (v) => area.bottom - ((Math.min(v, box.high) - box.low) / (box.high - box.low)) * (area.bottom - area.top);
-  axes(svg, area, nice(box.left, box.right, width / 110), nice(box.low, box.high, 5), x, y, picture.axis);
+  const ticks = picture.axis === "step" ? nice : hoursOf;
+  axes(svg, area, ticks(box.left, box.right, width / 110), nice(box.low, box.high, 5), x, y, picture.axis);
   const { observed, foretold, machines, changes, now } = picture;
   const inside = changes.filter((d) => d.x >= box.left && d.x <= box.right);
   for (const d of inside) svg.append(draw("line", { class: "declared", x1: x(d.x), x2: x(d.x), y1: area.top, y2: area.bottom }));

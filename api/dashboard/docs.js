@@ -74,6 +74,7 @@ async function begin() {
     for (const box of document.querySelectorAll(".route")) {
       box.hidden = !box.querySelector("summary").textContent.toLowerCase().includes(wanted);
     }
+    for (const group of groups.values()) group.hidden = !group.querySelector(".route:not([hidden])");
   });
 }
 

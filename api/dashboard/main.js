@@ -9,7 +9,7 @@ const el = (id) => document.getElementById(id);
 const POLL_MS = 2000;
 const GAP_MS = 300;
 
-const state = { busy: false, again: false, at: 0, streaming: false, last: { id: null }, stream: null };
+const state = { busy: false, again: false, at: 0, streaming: false, last: { id: null }, stream: null, keep: 0 };
 
 function route() {
   const found = /^#\/jobs\/(.+)$/.exec(location.hash);
@@ -40,7 +40,10 @@ async function read() {
 }
 
 async function refresh(error) {
-  if (error instanceof Refused) return complain(error);
+  if (error instanceof Refused) {
+    state.keep = Date.now() + 10000; // a refused click is read by a person: the next reading must not wipe it
+    return complain(error);
+  }
   if (state.busy) {
     state.again = true;
     return;
@@ -48,7 +51,7 @@ async function refresh(error) {
   state.busy = true;
   try {
     await read();
-    el("said").hidden = true;
+    if (Date.now() > state.keep) el("said").hidden = true;
     el("forget").hidden = !token.get();
     if (!state.stream) stream();
   } catch (refused) {

@@ -12,7 +12,7 @@ from api.answers import Answer, OfferOut, Real
 from api.auth import Reader
 from api.chart import FinishOut, finish_of
 from api.deps import Services, services
-from api.problems import plain
+from api.text import plain
 from daemon.look import Look
 from daemon.types import Decision, Drift, History, Job, JobStatus
 from providers.types import Offer

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -44,7 +44,7 @@ async def ready(request: Request, given: Given) -> Response:
     return answer(request, 503, f"not ready: {first}", {"Retry-After": "2"}, **told)
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_class=PlainTextResponse)
 def metrics(request: Request, who: Reader) -> Response:
     """Give the daemon's figures in the Prometheus text form. No series is named after a job."""
     registry: CollectorRegistry = request.app.state.registry

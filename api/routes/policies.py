@@ -9,7 +9,8 @@ from pydantic import TypeAdapter
 from api.answers import Answer
 from api.auth import Admin, Reader
 from api.deps import Services, services
-from api.problems import Problem, plain
+from api.problems import Problem
+from api.text import plain
 from policies.config import load
 from policies.types import Settings
 
