@@ -61,7 +61,7 @@ def _is_number(host: Any) -> bool:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _closed_sockets() -> Iterator[list[str]]:
+def closed_sockets() -> Iterator[list[str]]:
     """Close sockets and name look-ups to all but loopback; collect what was tried."""
     tried: list[str] = []
     patch = pytest.MonkeyPatch()
@@ -101,11 +101,11 @@ def _closed_sockets() -> Iterator[list[str]]:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_outside(_closed_sockets: list[str]) -> Iterator[None]:
+def _nothing_outside(closed_sockets: list[str]) -> Iterator[None]:
     """Fail the test that reached outside."""
-    _closed_sockets.clear()
+    closed_sockets.clear()
     yield
-    assert not _closed_sockets, f"this test reached outside: {_closed_sockets}"
+    assert not closed_sockets, f"this test reached outside: {closed_sockets}"
 
 
 @pytest.fixture

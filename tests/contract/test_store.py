@@ -367,10 +367,15 @@ def test_a_repetition_is_counted(store: Store) -> None:
 
 
 def test_no_repetition_is_lost_among_400_at_once(store: Store) -> None:
-    store.jobs.add(job())
-    race(400, lambda number: store.decisions.add(decision(f"d-{number}", status="no_change")))
-    [one] = store.decisions.of("bert")
-    assert one.repeats == 399
+    names = [f"job-{number}" for number in range(20)]
+    for name in names:
+        store.jobs.add(job(name))
+
+    def turn(number: int) -> None:  # twenty at once come upon a job that has no decision yet
+        store.decisions.add(decision(f"d-{number}", of=names[number // 20], status="no_change"))
+
+    race(400, turn)
+    assert [[one.repeats for one in store.decisions.of(name)] for name in names] == [[19]] * 20
 
 
 def test_a_mark_names_who_and_is_audited(acting: Store) -> None:

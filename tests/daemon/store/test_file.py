@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import event
 
 from daemon.store.base import Conflict, Stale, Store, StoreError
-from daemon.store.database import connect
+from daemon.store.database import Database, connect
 from daemon.store.open import open_store
 from daemon.types import JobStatus
 from providers.clock import VirtualClock
@@ -140,14 +140,19 @@ def test_another_programs_database_is_refused(path: Path, clock: VirtualClock) -
         open_store(path, clock)
 
 
-def test_a_full_disk_writes_nothing_and_says_so(path: Path, store: Store, clock: VirtualClock) -> None:
-    store.close()
-    database = connect(f"sqlite:///{path}", 1.0, 1)
-    with pytest.raises(StoreError, match="no space is left"), database.write() as connection:
+def fill(database: Database) -> None:
+    with database.write() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
         for number in range(1000):
             connection.exec_driver_sql(f"INSERT INTO tokens VALUES ('{number}', '{'x' * 4000}', '')")
+
+
+def test_a_full_disk_writes_nothing_and_says_so(path: Path, store: Store, clock: VirtualClock) -> None:
+    store.close()
+    database = connect(f"sqlite:///{path}", 1.0, 1)
+    with pytest.raises(StoreError, match="no space is left"):
+        fill(database)
     database.close()
     again = open_store(path, clock)
     assert not again.tokens.any()
@@ -156,8 +161,9 @@ def test_a_full_disk_writes_nothing_and_says_so(path: Path, store: Store, clock:
 
 def test_a_file_without_leave_to_write_is_told_plainly(path: Path, store: Store) -> None:
     database = connect(f"sqlite:///{path}", 1.0, 1)
-    with pytest.raises(StoreError, match="readonly"), database.write() as connection:
+    with database.read() as connection:  # the pool has one connection: the writer's is this one
         connection.exec_driver_sql("PRAGMA query_only = ON")
+    with pytest.raises(StoreError, match="readonly"), database.write() as connection:
         connection.exec_driver_sql("DELETE FROM tokens")
     database.close()
 

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from daemon.store.base import Busy
-from daemon.store.database import connect
+from daemon.store.database import Database, connect
 from daemon.store.open import open_store
 from providers.clock import VirtualClock
 from tests.daemon.store.values import action, decision, job, status
@@ -34,19 +34,25 @@ def test_a_restart_pauses_the_store_and_loses_nothing(postgres: Any, clock: Virt
     store.close()
 
 
+def cut_off(url: str, database: Database) -> None:
+    """Delete every job, and lose the connection before the commit."""
+    other = create_engine(url)
+    with database.write() as connection:
+        connection.exec_driver_sql("DELETE FROM jobs")
+        own = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
+        with other.begin() as killer:
+            killer.execute(text("SELECT pg_terminate_backend(:own)"), {"own": own})
+        other.dispose()
+        connection.exec_driver_sql("SELECT 1")
+
+
 def test_a_cut_connection_in_the_middle_of_a_unit_writes_nothing(postgres: Any, clock: VirtualClock) -> None:
     url = postgres.create()
     store = open_store(url, clock)
     store.jobs.add(job())
     database = connect(url, 2.0, 2)
-    other = create_engine(url)
-    with pytest.raises(Busy, match="nothing was written"), database.write() as connection:
-        connection.exec_driver_sql("DELETE FROM jobs")
-        with other.begin() as killer:
-            own = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
-            killer.execute(text("SELECT pg_terminate_backend(:own)"), {"own": own})
-        connection.exec_driver_sql("SELECT 1")
-    other.dispose()
+    with pytest.raises(Busy, match="nothing was written"):
+        cut_off(url, database)
     database.close()
     assert len(store.jobs.all()) == 1
     store.close()
