@@ -172,8 +172,9 @@ def build(
     timing = config.timing
     lease = store.lease(f"{socket.gethostname()}:{os.getpid()}", timing.lease_seconds * config.clock.rate)
     poller = Poller(clock, development=config.development)
+    patience = Patience(look=timing.look_seconds, repeat=timing.repeat_seconds).stretched(timing.patience)
     operator = Operator(
-        store, providers, poller, clock, Patience(look=timing.look_seconds, repeat=timing.repeat_seconds),
+        store, providers, poller, clock, patience,
         epoch=lambda: lease.epoch, failpoint=failpoint(config, os.environ),
     )  # fmt: skip
     loop = Loop(

@@ -36,6 +36,10 @@ from providers.types import (
     Terminate,
 )
 
+_LIMITS = (
+    "checkpointing", "stopping", "modifying", "starting", "launching", "resizing", "verifying", "rolling_back",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
@@ -51,6 +55,10 @@ class Patience:
     rolling_back: float = 3600.0
     look: float = 5.0
     repeat: float = 30.0
+
+    def stretched(self, factor: float) -> "Patience":
+        """Give every stage ``factor`` times as long; how often to look stays."""
+        return Patience(*(factor * getattr(self, name) for name in _LIMITS), look=self.look, repeat=self.repeat)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +255,9 @@ def _modify(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> 
     if isinstance(cloud.fault, ProviderError) and not isinstance(cloud.fault, Transient):
         return Enter("rolling_back", f"the change was refused: {cloud.fault}")
     if now >= action.deadline:
-        return Enter("rolling_back", "the change took too long")
+        # Only a change that was asked for can be late. After an absence of our own, going on is the shortest way up.
+        late = here is None or isinstance(cloud.pending, Modify)
+        return Enter("rolling_back", "the change took too long") if late else Enter("modifying", "going on")
     match cloud.route:
         case InPlace(aspects) if aspects:
             return Perform(Modify(action.target, action.new, aspects[0]))
@@ -274,7 +284,8 @@ def _start(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> S
     if isinstance(cloud.fault, ProviderError) and not isinstance(cloud.fault, Transient):
         return Enter("rolling_back", f"it does not start: {cloud.fault}")
     if now >= action.deadline:
-        return Enter("rolling_back", "it did not start in time")
+        late = here.state != "stopped" or isinstance(cloud.pending, Start)
+        return Enter("rolling_back", "it did not start in time") if late else Enter("starting", "going on")
     return Perform(Start(action.target)) if here.state == "stopped" else Wait(f"the machine is {here.state}")
 
 

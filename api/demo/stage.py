@@ -118,7 +118,7 @@ class Stage:
             policies = self.directory / "policies.yaml"
             shutil.copy(Path(__file__).with_name("policies.yaml"), policies)
             self._write_config(path, policies)
-        command = [sys.executable, "-m", "api.cli", "serve", "--config", str(path)]
+        command = [sys.executable, "-c", "from api.cli import main; main()", "serve", "--config", str(path)]
         self._daemon = self._spawn("daemon", command)
 
     def _write_config(self, path: Path, policies: Path) -> None:
@@ -129,6 +129,7 @@ class Stage:
             "timing": {
                 "poll_seconds": 30.0, "turn_seconds": 60.0, "look_seconds": 20.0, "repeat_seconds": 60.0,
                 "forecast_seconds": 300.0, "stop_seconds": 20.0, "boot_seconds": 40.0, "restart_seconds": 60.0,
+                "patience": 4.0,
             },
         }  # fmt: skip
         with path.open("w") as file:
@@ -148,7 +149,7 @@ class Stage:
             if self._daemon is not None and self._daemon.poll() is not None:
                 break
             with contextlib.suppress(OSError, ValueError):
-                if self.get("/readyz", {}).get("ready", True):
+                if self.get("/readyz")["ready"]:
                     return
             time.sleep(0.1)
         raise StageError(f"the daemon did not start: {self.last_words('daemon')}")

@@ -1,0 +1,38 @@
+"""A job small enough to be started a hundred times: it counts steps, says it uses much memory, saves when asked."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+from scaleahead import Reporter
+
+STEPS = 100_000
+
+
+def main() -> None:
+    rate, origin = float(os.environ["SCALEAHEAD_TIME_RATE"]), float(os.environ["SCALEAHEAD_TIME_ORIGIN"])
+    kept = Path(os.environ["SCALEAHEAD_DISK"]) / "step.json"
+    step = json.loads(kept.read_text())["step"] if kept.exists() else 0
+
+    def save() -> str:
+        torn = kept.with_suffix(".partial")
+        torn.write_text(json.dumps({"step": step}))
+        torn.rename(kept)
+        return str(kept)
+
+    with Reporter(
+        os.environ["SCALEAHEAD_JOB"],
+        total_steps=STEPS,
+        clock=lambda: time.monotonic() * rate,
+        wall=lambda: origin + (time.time() - origin) * rate,
+        usage=lambda: {"memory_gib": float(os.environ.get("TINY_MEMORY_GIB", "15.7")), "cpu_cores": 1.0},
+    ) as report:
+        while step < STEPS:
+            time.sleep(0.02)
+            step += 1
+            report.at_step_end(step, {"batch_size": 8}, {"loss": 1.0 / step}, save=save)
+
+
+if __name__ == "__main__":
+    main()
