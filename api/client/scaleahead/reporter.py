@@ -158,7 +158,7 @@ class Reporter:
         """Report a checkpoint, asked for or not. One that was asked for makes the run ``ready``: call ``hold`` next."""
         seconds = float(seconds) if seconds is not None and math.isfinite(seconds) else None
         self.buffer.settle()
-        self.handshake.saved(str(id)[:200], int(step), None if uri is None else str(uri)[:2000], seconds)
+        self.handshake.saved(str(id)[:100], int(step), None if uri is None else str(uri)[:1000], seconds)
         self._stepped_at = None if self._stepped_at is None else self._clock()
 
     @_harmless(otherwise="nothing")

@@ -1,5 +1,6 @@
 """The demonstration's training jobs: moved runs end as unmoved ones, memory grows with the stages, the hook speaks."""
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ import torch
 from api.demo.train_cnn import Images
 from api.demo.train_language_model import Block, LanguageModel, Transformer, corpus
 from api.demo.training import Disk, Settings, Task, schedule, settings, train
+from daemon.hook import Poller
+from daemon.types import Checkpoint, Declared, Report
+from providers.clock import SystemClock
 from scaleahead import Reporter, Request
 
 TASKS = (LanguageModel, Images)
@@ -227,3 +232,44 @@ def test_memory_crosses_the_first_machine_at_the_stage_it_should(module: str, na
     assert held == sorted(held)
     assert all(mib < 512 for mib in held[:over]), held
     assert all(512 < mib < 1024 for mib in held[over:]), held
+
+
+async def test_the_daemon_hears_all_that_the_client_says_and_is_heard():
+    heard: list[Report] = []
+    told = asyncio.Event()
+
+    async def on_report(_: str, report: Report) -> None:
+        heard.append(report)
+        told.set()
+
+    poller = Poller(SystemClock(), on_report, development=True)
+    with Reporter("demo", hook_port=0, total_steps=900, every_seconds=0) as made:
+        made.declare(500, batch_size=8)
+        for step in range(1, 801):
+            made.step(step, {"batch_size": 4, "seq_len": 32}, {"loss": 1.0 / step})
+        assert made.url is not None
+        poller.add("demo", made.url, after=lambda: heard[-1].next if heard else 0)
+        task = asyncio.create_task(poller.run())
+        try:
+            while not heard or heard[-1].observations[-1].step < 800:
+                told.clear()
+                await asyncio.wait_for(told.wait(), 30)
+            await poller.prepare("demo", "d1", datetime(2099, 1, 1, tzinfo=UTC), "growth")
+            assert made.checkpoint_due() == Request("d1", datetime(2099, 1, 1, tzinfo=UTC).timestamp(), "growth")
+            made.saved("step-800", 800, "/disk/800", 0.5)
+            told.clear()
+            poller.poll_now("demo")
+            await asyncio.wait_for(told.wait(), 30)
+            assert heard[-1].state == "ready"
+            assert heard[-1].checkpoint == Checkpoint("step-800", 800, 0.5, "/disk/800")
+            await poller.proceed("demo")
+            assert made.checkpoint_due() is None
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+    rows = [row for report in heard for row in report.observations]
+    assert [row.step for row in rows] == list(range(1, 801))
+    assert all(row.total_steps == 900 and row.usage["memory_gib"] > 0 for row in rows)
+    assert not any(report.dropped for report in heard)
+    assert heard[0].declared == (Declared(500, {"batch_size": 8.0}),)
