@@ -76,10 +76,9 @@ def _refuse_open_address(config: Config) -> None:
 
 def set_up_logs(config: Config) -> None:
     """Send logs to standard error, as lines for people or as JSON."""
-    console = config.log == "console"
-    renderer = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if console else structlog.processors.JSONRenderer()
-    )
+    # Plain traces: the default ones print local variables, and a hook's address may hold a secret.
+    lines = structlog.dev.ConsoleRenderer(sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+    renderer = lines if config.log == "console" else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -128,7 +127,7 @@ async def _run(config: Config, clock: Clock, store: Store, stack: contextlib.Asy
     loop = build(config, clock, store, book, providers, forecasts, bus)
     app = create_app(
         Services(
-            store=store, policies=book, offers=listing(providers), control=loop, clock=clock, version=VERSION,
+            store=store, policies=book, offers=listing(), control=loop, clock=clock, version=VERSION,
             open_read=config.open_read, bus=bus,
         )
     )  # fmt: skip
@@ -187,13 +186,10 @@ def build(
     return loop
 
 
-def listing(providers: Mapping[str, Provider]) -> Callable[[], Sequence[Offer]]:
-    """List the catalog's offers of every configured cloud; with none configured, the whole catalog."""
-
-    def offers() -> Sequence[Offer]:
-        return catalog.load().offers()
-
-    return offers
+def listing() -> Callable[[], Sequence[Offer]]:
+    """List the catalog's offers, read once."""
+    known = catalog.load().offers()
+    return lambda: known
 
 
 def _server(config: Config, app: object) -> uvicorn.Server:

@@ -58,7 +58,7 @@ class Patience:
 
     def stretched(self, factor: float) -> "Patience":
         """Give every stage ``factor`` times as long; how often to look stays."""
-        return Patience(*(factor * getattr(self, name) for name in _LIMITS), look=self.look, repeat=self.repeat)
+        return replace(self, **{name: factor * getattr(self, name) for name in _LIMITS})
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Pure decisions: was the last forecast right? Scored against reality, and against "the present persists".
 
 Every forecast is scored once, on the rows that came after it was made, even while it is not trusted (in the shadow):
-that is how trust comes back. Pass the forecast of the forecaster here, not the fallback's.
+that is how trust comes back. A forecast that is itself persistence's, the fallback's, is no evidence and not scored.
 """
 
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ import numpy as np
 
 from daemon.forecast.base import quantiles
 from daemon.forecast.drivers import MEMORY
-from daemon.forecast.persist import RECENT, present
+from daemon.forecast.persist import RECENT, Persist, present
 from daemon.forecast.stretches import step_seconds
 from daemon.types import Drift, Floats, Forecast, History
 
@@ -45,7 +45,7 @@ def check(drift: Drift, previous: Forecast, history: History) -> Drift:
     when it is no longer above it by more than one point: small errors on both sides never switch. The margin grows by
     the lack of coverage of the 80 % band, of memory where it is told, to at most 3, and shrinks back by 3 % a pair.
     """
-    score = scored(previous, history)
+    score = scored(previous, history) if previous.method != Persist.name else None
     if score is None:
         return drift
     kept = min(FADE**score.pairs, drift.pairs / (drift.pairs + score.pairs))

@@ -150,7 +150,7 @@ class Loop:
     # What jobs say.
 
     def _follow(self, job: Job) -> None:
-        if job.hook is not None and job.state == "active":
+        if job.hook is not None and (job.state == "active" or job.name in self._acting):
             self._poller.add(
                 job.name, job.hook, interval=self._config.timing.poll_seconds,
                 after=lambda: self._status.get(job.name, JobStatus()).next_seq, facts=lambda: self._facts(job.name),
@@ -343,6 +343,11 @@ class Loop:
         if action.stage in ("rolled_back", "cancelled") and "apacity" in action.note:
             self.watch.short_of(action.target.provider, action.new.id, 30.0)
         await self._run(self._operator.settle, action, lost, pause)
+        job = self._jobs.get(action.job)
+        if job is not None and job.state == "deleting":
+            # Its deletion waited for the action to come to a safe end.
+            await self._run(self._store.jobs.remove, job.name)
+            await self.removed(job.name)
         log.info("an action is closed", job=action.job, action=action.id, stage=action.stage, note=action.note)
         self._publish("action", action.job, {"id": action.id, "stage": action.stage, "note": action.note})
         self._wake.set()

@@ -100,7 +100,7 @@ class Watch:
         return list(
             await asyncio.gather(
                 *(
-                    self._run(self._weighed, k, histories[k.job.name], drifts[k.job.name], forecast, persisting)
+                    self._run(self._guarded, k, histories[k.job.name], drifts[k.job.name], forecast, persisting)
                     for k, forecast, persisting in zip(known, forecasts, present, strict=True)
                 )
             )
@@ -141,6 +141,14 @@ class Watch:
             log.warning("forecasting with the fallback", reason=reason)
         now = self._clock.now()
         return [replace(f, made_at=now, reason=f.reason or reason) for f in forecasts]
+
+    def _guarded(self, known: Known, history: History, margin: Drift, forecast: Forecast, present: Forecast) -> Look:
+        try:
+            return self._weighed(known, history, margin, forecast, present)
+        except Exception as error:  # border: one job's turn; a policy is somebody else's code.
+            log.exception("a job could not be weighed", job=known.job.name)
+            why = f"weighing it failed ({type(error).__name__}); nothing is changed - see the log"
+            return Look(known.job, known.status, history, margin, forecast=forecast, reason=why)
 
     def _weighed(self, known: Known, history: History, margin: Drift, forecast: Forecast, present: Forecast) -> Look:
         look = Look(known.job, known.status, history, margin, forecast=forecast)

@@ -34,6 +34,9 @@ _FREE = (
 )
 """Parts of names that cost nothing."""
 
+_SMALLEST, _BIGGEST = 1e-3, 1e9
+"""Beyond these a driver's value is taken for an error of the sender."""
+
 
 def role(name: str, values: Floats) -> Role | None:
     """Say what part a hyperparameter plays in the work of a step, or ``None`` for one that costs nothing.
@@ -75,7 +78,7 @@ def drivers(history: History) -> Drivers:
     for name, values in history.columns.items():
         if name.startswith("hp."):
             value = history.last(name)
-            part = None if value is None or value <= 0 else role(name, values)
+            part = role(name, values) if value is not None and _SMALLEST < value < _BIGGEST else None
             if part is not None and value is not None:
                 roles[name] = part
                 last[name] = value
@@ -85,7 +88,7 @@ def drivers(history: History) -> Drivers:
 def work_of(driver: Sequence[Drivers], columns: Sequence[Mapping[str, Floats]], sizes: Sequence[int]) -> Work:
     """Give the work of many jobs' rows end to end: ``columns[j]`` holds arrays of ``sizes[j]`` rows.
 
-    A column that is missing, and a value that is not above zero, stands at the job's newest value.
+    A column that is missing, and a value out of all reason, stands at the job's newest value.
     """
     total = sum(sizes)
     value: dict[Role, Floats] = {}
@@ -99,10 +102,10 @@ def work_of(driver: Sequence[Drivers], columns: Sequence[Mapping[str, Floats]], 
             if column is None:
                 here *= each.last[name]
             elif part == "proxy":
-                here *= np.where((column > 0) & (column < np.inf), column, each.last[name])
+                here *= np.where((column > _SMALLEST) & (column < _BIGGEST), column, each.last[name])
             else:
                 here[:] = column
-                wrong = ~((here > 0) & (here < np.inf))
+                wrong = ~((here > _SMALLEST) & (here < _BIGGEST))
                 if wrong.any():
                     here[wrong] = each.last[name]
         start += size
@@ -113,7 +116,7 @@ def work_of(driver: Sequence[Drivers], columns: Sequence[Mapping[str, Floats]], 
     if "tokens" in value:
         direct = np.repeat(["tokens" in each.roles.values() for each in driver], sizes)
         held = np.where(direct, value["tokens"] / accumulation, held)
-    held = held * value.get("proxy", one) * value.get("area", one) ** 2
+    held = np.clip(held * value.get("proxy", one) * value.get("area", one) ** 2, 1e-9, 1e30)
     window = length
     if "window" in value:
         window = np.where(

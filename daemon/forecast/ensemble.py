@@ -16,7 +16,7 @@ import numpy as np
 from daemon.forecast.base import Horizon
 from daemon.forecast.calibrate import Calibration, load
 from daemon.forecast.drivers import MEMORY, points
-from daemon.forecast.grid import grid, made_at, nothing
+from daemon.forecast.grid import grid, made_at, nothing, tidy
 from daemon.forecast.online import Learned, Memo, laws
 from daemon.forecast.schedule import ScheduleSamples
 from daemon.types import Floats, Forecast, History, Ints
@@ -85,14 +85,14 @@ class Recurrent:
     def predict(self, histories: Sequence[History], horizon: Horizon) -> list[Forecast]:
         """Forecast a batch of jobs. A job without rows gets a forecast without paths, unknown "everything"."""
         found = [nothing(history, horizon, self._method) for history in histories if not len(history)]
-        full = [_tidy(history) for history in histories if len(history)]
+        full = [tidy(history) for history in histories if len(history)]
         made = iter(self._in_parts(full, horizon))
         empty = iter(found)
         return [next(made) if len(history) else next(empty) for history in histories]
 
     def observe(self, histories: Sequence[History]) -> None:
         """Learn online: conformal factors, and stretches that will leave the window."""
-        self._memo.learn([_tidy(history) for history in histories])
+        self._memo.learn([tidy(history) for history in histories])
 
     def _in_parts(self, histories: Sequence[History], horizon: Horizon) -> list[Forecast]:
         """Forecast parts of the batch side by side: arrays stay in the cache, and numpy lets both cores work."""
@@ -169,15 +169,3 @@ def _priced(
 def _padded(steps: Ints, points: int) -> Ints:
     """Bring a grid to the batch's length with steps beyond its end; they are cut off again."""
     return np.concatenate([steps, steps[-1] + 1 + np.arange(points - len(steps))]) if len(steps) < points else steps
-
-
-def _tidy(history: History) -> History:
-    """Drop columns that are not of the history's length; everything else strange is dealt with where it is read."""
-    n = len(history)
-    if all(len(values) == n for values in history.columns.values()):
-        return history
-    kept = {name: values for name, values in history.columns.items() if len(values) == n}
-    return History(
-        history.job, history.step, history.at_s, kept, history.offers, history.total_steps, history.declared,
-        history.owner, history.group, history.diverged, history.earlier,
-    )  # fmt: skip

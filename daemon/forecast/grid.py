@@ -1,11 +1,14 @@
-"""Pure decisions: where a forecast's grid points lie, and the forecast of a job that has shown nothing."""
+"""Pure decisions: what comes before any forecast: tidying the history, laying the grid, and having nothing to go by."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 
 from daemon.forecast.base import Horizon
-from daemon.types import Forecast, History, Ints
+from daemon.types import Floats, Forecast, History, Ints
+
+LARGEST = 1e15
 
 
 def grid(history: History, horizon: Horizon) -> tuple[Ints, int | None]:
@@ -42,6 +45,22 @@ def made_at(history: History) -> datetime:
     """Tell when a history was last heard of, which is when a forecast from it was made."""
     last = float(history.at_s[-1]) if len(history) else 0.0
     return datetime.fromtimestamp(last if 0.0 <= last < 4e9 else 0.0, UTC)
+
+
+def tidy(history: History) -> History:
+    """Take columns that are not of the history's length out, and values beyond all use (``LARGEST``) for unknown."""
+    n = len(history)
+    kept = {name: values for name, values in history.columns.items() if len(values) == n}
+    wild = [name for name, values in kept.items() if n and not _usable(values)]
+    if not wild and len(kept) == len(history.columns):
+        return history
+    for name in wild:
+        kept[name] = np.where(np.abs(kept[name]) <= LARGEST, kept[name], np.nan)
+    return replace(history, columns=kept)
+
+
+def _usable(values: Floats) -> bool:
+    return bool(np.fmax.reduce(values, initial=0.0) <= LARGEST and np.fmin.reduce(values, initial=0.0) >= -LARGEST)
 
 
 def nothing(history: History, horizon: Horizon, method: str) -> Forecast:

@@ -20,8 +20,8 @@ from daemon.types import Floats, History
 PRIOR = Prior((0.36, 0.56, 0.08), 2.2)
 HOST_BESIDE_GPU = Prior((0.86, 0.13, 0.01), 6.0)
 TAIL = 2.326
-_LEAST = 0.008
-_PER_OCTAVE = 0.012
+_LEAST = 0.006
+_PER_OCTAVE = 0.01
 _HELD_ROWS = 16
 
 
@@ -128,5 +128,5 @@ def _overshadowed(seen: Stretches, level: Floats) -> Flags:
 def _trust(seen: Stretches) -> Floats:
     """Give each stretch's relative deviation: few rows, age and another machine or run weigh less."""
     count = np.maximum(seen.count, 1.0)
-    spread = np.sqrt(0.006**2 + (0.1 / count) ** 2 + 0.03**2 * (seen.group > 0))
+    spread = np.sqrt(0.005**2 + (0.1 / count) ** 2 + 0.03**2 * (seen.group > 0))
     return np.asarray(spread * 2.0 ** np.minimum(later(seen.held, seen.held_reach, seen.group), 8.0), dtype=float)

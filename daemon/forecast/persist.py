@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from daemon.forecast.base import Horizon
-from daemon.forecast.grid import grid, made_at, nothing
+from daemon.forecast.grid import grid, made_at, nothing, tidy
 from daemon.forecast.stretches import step_seconds
 from daemon.types import Floats, Forecast, History
 
@@ -23,7 +23,7 @@ class Persist:
 
     def predict(self, histories: Sequence[History], horizon: Horizon) -> list[Forecast]:
         """Forecast a batch of jobs, one forecast a history."""
-        return [self._one(history, horizon) for history in histories]
+        return [self._one(tidy(history), horizon) for history in histories]
 
     def observe(self, histories: Sequence[History]) -> None:
         """Learn nothing."""

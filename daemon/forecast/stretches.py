@@ -12,6 +12,7 @@ from daemon.types import Floats, History, Ints
 
 MOST = 24
 LONGEST = 64
+_LEAST = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,7 @@ def _chopped(starts: Ints, total: int) -> tuple[Ints, Ints]:
 
 
 def _stacked(histories: Sequence[History], sizes: Sequence[int], name: str) -> Floats:
-    """Put one column of many jobs end to end; NaN where unknown or not above zero."""
+    """Put one column of many jobs end to end; NaN where unknown or not above what counts as zero."""
     found = np.full(sum(sizes), np.nan)
     start = 0
     for history, size in zip(histories, sizes, strict=True):
@@ -169,7 +170,7 @@ def _stacked(histories: Sequence[History], sizes: Sequence[int], name: str) -> F
         if name == "step_seconds" and not np.isfinite(found[start : start + size]).any():
             found[start : start + size] = step_seconds(history)
         start += size
-    found[~((found > 0) & (found < np.inf))] = np.nan
+    found[~((found > _LEAST) & (found < np.inf))] = np.nan
     return found
 
 
