@@ -14,6 +14,7 @@ import select
 import signal
 import struct
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import IO, TypeVar
@@ -92,6 +93,7 @@ class ForecastProcess:
         if keeper is not None:
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
+            await self._bury()  # again, for the case that it was itself cut off
         self._fault = "stopped"
         self._refuse(self._pending)
 
@@ -136,8 +138,8 @@ class ForecastProcess:
                 while True:
                     await self._serve_once()
                     failures = 0
-            except (_Broken, OSError, EOFError, TimeoutError) as error:
-                self._fault = str(error) or "the forecaster's process ended"
+            except Exception as error:  # a chore's border: whatever broke, the child is started again
+                self._fault = _said(error)
             finally:
                 self._fault = self._fault or "stopped"
                 self._settled.set()
@@ -178,8 +180,8 @@ class ForecastProcess:
         except TimeoutError as error:
             self._refuse(asks, "late")
             raise _Broken("late") from error
-        except (_Broken, OSError, EOFError) as error:
-            self._refuse(asks, str(error) or "the forecaster's process ended")
+        except BaseException as error:  # passed on: but those who wait must hear of it first
+            self._refuse(asks, "stopped" if isinstance(error, asyncio.CancelledError) else _said(error))
             raise
         place = 0
         for ask in asks:
@@ -233,17 +235,23 @@ class ForecastProcess:
 
     async def _bury(self) -> None:
         """Kill the child, if there is one, and wait for its end, so that no zombie stays."""
-        child, self._child = self._child, None
+        child = self._child
         if child is None:
             return
         with contextlib.suppress(ProcessLookupError):
             child.kill()
         await child.communicate()
+        self._child = None
 
 
 async def _aside(jobs: int, work: Callable[..., Answer], *given: object) -> Answer:
     """Do work on many jobs in a thread, so that the loop goes on meanwhile; on few it would not be worth it."""
     return await asyncio.to_thread(work, *given) if jobs > _MANY else work(*given)
+
+
+def _said(error: BaseException) -> str:
+    """Say what broke; a pipe that ended means that the process did, whatever the pipe says of bytes."""
+    return str(error) if isinstance(error, _Broken) else "the forecaster's process ended"
 
 
 def _fallback(histories: Sequence[History], horizon: Horizon, reason: str) -> list[Forecast]:
@@ -363,7 +371,7 @@ def _learn(forecaster: Forecaster, histories: Sequence[History]) -> None:
     try:
         forecaster.observe(histories)
     except Exception:  # a request's border: what cannot be learned from must not end the forecaster
-        structlog.get_logger().exception("learning failed", jobs=[history.job for history in histories][:5])
+        _log_fault("learning failed", histories)
 
 
 def _attempt(forecaster: Forecaster, histories: Sequence[History], horizon: Horizon) -> Sequence[object]:
@@ -371,10 +379,15 @@ def _attempt(forecaster: Forecaster, histories: Sequence[History], horizon: Hori
     try:
         return forecaster.predict(histories, horizon)
     except Exception as error:  # a request's border
-        structlog.get_logger().exception("forecast failed", jobs=[history.job for history in histories][:5])
+        _log_fault("forecast failed", histories)
         if len(histories) == 1:
             return [f"{type(error).__name__}: {error}".splitlines()[0][:200]]
     return [each for history in histories for each in _attempt(forecaster, [history], horizon)]
+
+
+def _log_fault(event: str, histories: Sequence[History]) -> None:
+    jobs = [history.job for history in histories[:5]]
+    structlog.get_logger().error(event, jobs=jobs, traceback=traceback.format_exc(limit=-5))
 
 
 def main() -> None:
