@@ -11,7 +11,8 @@ help: ## list the targets
 $(INSTALLED): pyproject.toml constraints.txt api/client/pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing into .venv (some minutes the first time) ..."
-	@$(BIN)/python -m pip install --quiet -c constraints.txt -e api/client -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e api/client -e '.[dev]' 2>.venv/install.log \
+		|| { cat .venv/install.log >&2; exit 1; }
 	@touch $@
 
 demo: $(INSTALLED) ## real training jobs on a simulated cloud, forecast and moved ahead of need

@@ -135,7 +135,7 @@ async def _run(config: Config, clock: Clock, store: Store, stack: contextlib.Asy
     bound = _bind(config)
     await forecasts.start()
     stack.push_async_callback(forecasts.stop)
-    scheduler = chores(store, providers, clock, loop.wake, loop)
+    scheduler = chores(store, providers, clock, loop.wake)
     scheduler.start()
     stack.callback(scheduler.shutdown, wait=False)
     _greet(config, store, bound)

@@ -141,7 +141,8 @@ def enter(action: Action, step: Enter, now: datetime, patience: Patience) -> Act
     return replace(
         action,
         stage=step.stage,
-        stage_at=now,
+        # A closed action keeps when its last stage began: that stage's length is the time the job took to come back.
+        stage_at=action.stage_at if closed else now,
         deadline=now + timedelta(seconds=stage_seconds(step.stage, patience)),
         next_at=now,
         note=step.note,

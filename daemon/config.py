@@ -30,6 +30,8 @@ class Timing(BaseModel):
     stop_seconds: Seconds = 30.0
     boot_seconds: Seconds = 120.0
     restart_seconds: Seconds = 60.0
+    checkpoint_seconds: Seconds = 30.0
+    restore_seconds: Seconds = 60.0
     patience: Annotated[float, Field(ge=0.1, le=100, allow_inf_nan=False)] = 1.0
 
 

@@ -18,7 +18,7 @@ FADE = 0.97
 """What is left of a pair's weight after one more pair: about 33 pairs count."""
 
 ENOUGH = 30
-SLACK = 0.02
+SLACK = 0.05
 WORSE = 1.2
 LEAST_COVERAGE = 0.72
 MOST_MARGIN = 3.0
@@ -41,9 +41,10 @@ class Score:
 def check(drift: Drift, previous: Forecast, history: History) -> Drift:
     """Bring a job's drift up to date with the rows that came after ``previous`` was made.
 
-    Prediction is switched off when its error is a fifth and two points above persistence's over 30 pairs, and on again
-    when it is no longer above it by more than one point: small errors on both sides never switch. The margin grows by
-    the lack of coverage of the 80 % band, of memory where it is told, to at most 3, and shrinks back by 3 % a pair.
+    Prediction is switched off when its error is a fifth and five points above persistence's over 30 pairs, and on
+    again when it is no longer above it by more than two and a half points: small errors on both sides never switch.
+    The margin grows by the lack of coverage of the 80 % band, of memory where it is told, to at most 3, and shrinks
+    back by 3 % a pair.
     """
     score = scored(previous, history) if previous.method != Persist.name else None
     if score is None:

@@ -133,14 +133,6 @@ class Loop:
         """Look at every job soon."""
         self._wake.set()
 
-    async def learn(self) -> None:
-        """Let the forecaster learn from what the jobs have shown."""
-        names = list(self._jobs)
-        for start in range(0, len(names), 200):
-            some = names[start : start + 200]
-            histories = await self._run(self._store.telemetry.histories, some)
-            await self._forecasts.observe(list(histories.values()))
-
     async def close(self) -> None:
         """Let the lease go and end the threads."""
         with contextlib.suppress(StoreError):
@@ -329,15 +321,15 @@ class Loop:
         now = self._clock.now()
         pause = lost = None
         if action.stage == "done":
-            stopped = status.checkpoint_at if action.checkpoint else action.opened_at
-            pause = (now - stopped).total_seconds() if stopped else None
-            lost = 0 if action.checkpoint is not None else None
-            restore = (now - action.stage_at).total_seconds()
+            held = status.checkpoint_at if action.checkpoint else action.opened_at
+            pause = (now - held).total_seconds() if held else None
+            lost = await self._run(self._lost_steps, action.job, status.run)
             taken = action.checkpoint.seconds if action.checkpoint else None
-            await self._save(
-                action.job,
-                replace(status, restore_seconds=restore, checkpoint_seconds=taken or status.checkpoint_seconds),
-            )
+            status = replace(
+                status, restore_seconds=(now - action.stage_at).total_seconds(),
+                checkpoint_seconds=taken or status.checkpoint_seconds,
+            )  # fmt: skip
+            await self._save(action.job, status)
         if action.note == CANNOT_BE_ASKED:
             await self._save(action.job, replace(status, answers_prepare=False))
         if action.stage in ("rolled_back", "cancelled") and "apacity" in action.note:
@@ -351,6 +343,13 @@ class Loop:
         log.info("an action is closed", job=action.job, action=action.id, stage=action.stage, note=action.note)
         self._publish("action", action.job, {"id": action.id, "stage": action.stage, "note": action.note})
         self._wake.set()
+
+    def _lost_steps(self, name: str, run: str | None) -> int | None:
+        """Steps that the present run had to do again; ``None`` before it has reported any."""
+        spans = self._store.runs.spans(name)
+        if len(spans) < 2 or spans[-1].run != run:
+            return None
+        return max(0, spans[-2].last_step - spans[-1].first_step + 1)
 
     # Money.
 

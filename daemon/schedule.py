@@ -5,7 +5,7 @@ Shutting the scheduler down cancels what runs in it, which is harmless for every
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Protocol, cast
+from typing import cast
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -20,20 +20,10 @@ log = structlog.get_logger()
 PRICE_HOURS = 6.0
 RETENTION_HOURS = 1.0
 SWEEP_MINUTES = 10.0
-LEARN_MINUTES = 5.0
 ROWS_KEPT = 20_000
 
 
-class Learner(Protocol):
-    """The forecaster's side of online learning."""
-
-    async def learn(self) -> None:
-        """Learn from what was stored since the last time."""
-
-
-def chores(
-    store: Store, providers: Mapping[str, Provider], clock: Clock, wake: Callable[[], None], learner: Learner
-) -> AsyncIOScheduler:
+def chores(store: Store, providers: Mapping[str, Provider], clock: Clock, wake: Callable[[], None]) -> AsyncIOScheduler:
     """Make the scheduler with every chore on it, not yet started. Intervals run on the daemon's clock."""
     scheduler = AsyncIOScheduler(
         timezone="UTC", job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
@@ -65,5 +55,4 @@ def chores(
     every(PRICE_HOURS * 3600, refresh_prices, "prices")
     every(RETENTION_HOURS * 3600, retain, "retention")
     every(SWEEP_MINUTES * 60, sweep, "sweep")
-    every(LEARN_MINUTES * 60, learner.learn, "learning")
     return scheduler

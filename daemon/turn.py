@@ -25,13 +25,12 @@ SILENT_POLLS = 3
 
 def move_cost(status: JobStatus, timing: Timing) -> engine.MoveCost:
     """Take what a move costs from the job's own figures, and from the configuration while it has shown none."""
-    base = engine.MoveCost()
     return replace(
-        base,
+        engine.MoveCost(),
         stop_seconds=timing.stop_seconds,
         boot_seconds=timing.boot_seconds,
-        checkpoint_seconds=_or(status.checkpoint_seconds, base.checkpoint_seconds),
-        restore_seconds=_or(status.restore_seconds, base.restore_seconds),
+        checkpoint_seconds=_or(status.checkpoint_seconds, timing.checkpoint_seconds),
+        restore_seconds=_or(status.restore_seconds, timing.restore_seconds),
         poll_seconds=max(timing.poll_seconds, timing.turn_seconds),
         notice_seconds=timing.restart_seconds,
     )

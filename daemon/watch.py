@@ -40,9 +40,6 @@ class Forecasts(Protocol):
     ) -> tuple[list[Forecast], str]:
         """Forecast a batch; the text says why a fallback answered, "" if none did."""
 
-    async def observe(self, histories: Sequence[History]) -> None:
-        """Learn online. Never raises; what cannot be learned now is learned later."""
-
 
 class PolicyLookup(Protocol):
     """Policies by name."""
@@ -87,14 +84,17 @@ class Watch:
         self._threads = threads
         self._refused: dict[tuple[str, str], tuple[str, datetime]] = {}
         self._shortages: dict[tuple[str, str], datetime] = {}
+        self._unscored: dict[str, Forecast] = {}
         self.horizon = Horizon()
 
     async def look(self, known: Sequence[Known]) -> list[Look]:
         """Look at a batch of jobs, in the same order."""
         names = [k.job.name for k in known]
-        histories, drifts, before = await self._run(lambda: self._read(names))
-        drifts = {name: self._checked(drifts.get(name, Drift()), before.get(name), histories[name]) for name in names}
+        histories, drifts = await self._run(lambda: self._read(names))
+        drifts = {k.job.name: self._checked(k, drifts.get(k.job.name, Drift()), histories[k.job.name]) for k in known}
         forecasts = await self._forecast([histories[name] for name in names])
+        for name, forecast in zip(names, forecasts, strict=True):
+            self._unscored.setdefault(name, forecast)
         present = self._persist.predict([histories[name] for name in names], self.horizon)
         await self._run(lambda: self._store.telemetry.save_forecasts(forecasts, drifts))
         return list(
@@ -123,16 +123,18 @@ class Watch:
 
     # One turn's reading, in order.
 
-    def _read(self, names: Sequence[str]) -> tuple[dict[str, History], dict[str, Drift], dict[str, Forecast]]:
-        telemetry = self._store.telemetry
-        before = {name: forecast for name in names if (forecast := telemetry.forecast(name)) is not None}
-        return telemetry.histories(names), dict(telemetry.drifts()), before
+    def _read(self, names: Sequence[str]) -> tuple[dict[str, History], dict[str, Drift]]:
+        return self._store.telemetry.histories(names), dict(self._store.telemetry.drifts())
 
-    @staticmethod
-    def _checked(known: Drift, before: Forecast | None, history: History) -> Drift:
-        if before is None or not len(history):
-            return known
-        return drift.check(known, before, history)
+    def _checked(self, known: Known, before: Drift, history: History) -> Drift:
+        """Score a forecast once it is a lead time old: what it said of the time that a move must see ahead."""
+        name = known.job.name
+        forecast = self._unscored.get(name)
+        lead = timedelta(seconds=turn.move_cost(known.status, self._timing).lead())
+        if forecast is None or not len(history) or self._clock.now() - forecast.made_at < lead:
+            return before
+        del self._unscored[name]
+        return drift.check(before, forecast, history)
 
     async def _forecast(self, histories: list[History]) -> list[Forecast]:
         seconds = self._clock.real_seconds(self._timing.forecast_seconds)

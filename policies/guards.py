@@ -21,6 +21,7 @@ Guard = Callable[[Situation, Option], Rejection | None]
 
 ABSURD_USD_PER_NODE_HOUR = 1000.0
 """No machine on sale in 2026 costs as much; a price above it is an error of the catalog."""
+LIKELIER_THAN_NOT = 0.5
 NEED_RATE = 3
 """How many times ``max_per_hour`` moves are allowed while staying does not fit."""
 
@@ -242,6 +243,15 @@ def checkpoint(situation: Situation, option: Option) -> Rejection | None:
     return _refuse(option, "checkpoint", detail)
 
 
+def finish(situation: Situation, option: Option) -> Rejection | None:
+    """Refuse to move a job that is likelier to finish where it is than to need the move before its end."""
+    left = situation.stay.hours.quantile(0.5) * 3600
+    if situation.killed or situation.stay.misfit >= LIKELIER_THAN_NOT or not 0 < left < option.lead_seconds:
+        return None
+    detail = f"the job is done in {left:.0f} s, and a move takes up to {option.lead_seconds:.0f} s"
+    return _refuse(option, "finish", detail)
+
+
 # Guards of timing. All of these yield to need, the rate up to a ceiling.
 
 
@@ -316,6 +326,7 @@ LIMITS: tuple[Guard, ...] = (
     usd_total,
     stale,
     checkpoint,
+    finish,
 )
 TIMING: tuple[Guard, ...] = (max_per_hour, cooldown, quiet)
 GUARDS: tuple[Guard, ...] = (*LIMITS, *TIMING, payback)

@@ -88,8 +88,7 @@ def _play(stage: Stage, console: Console, headless: bool) -> dict[str, object]:
     stage.start_daemon()
     stage.await_daemon()
     stage.register()
-    if not headless:
-        console.print(f"[cyan]dashboard: {stage.url}[/cyan]")
+    console.print(f"[cyan]dashboard: {stage.url}[/cyan]")
     recorder = Recorder(stage)
     cloud = Remote(stage.cloud_url)
     with contextlib.ExitStack() as stack:

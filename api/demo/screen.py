@@ -20,6 +20,7 @@ def banner(seconds: float, rate: float, mib_per_gib: int) -> Panel:
         "",
         f"Scale: 1 second here is {rate:.0f} simulated seconds; {mib_per_gib} MiB of real memory are 1 simulated GiB.",
         "A process that outgrows its machine is really killed. Prices: aws us-east-1, list of 2026-07-20.",
+        "A training step takes at least 0.2 s, so that a fast computer shows the same; its work is real all the same.",
         f"This takes up to {seconds:.0f} s.",
     )
     return Panel(Text("\n".join(lines)), title="scaleahead demo", border_style="cyan")

@@ -20,14 +20,13 @@ from ruamel.yaml import YAML
 
 RATE = 60.0
 """Simulated seconds in a real one: a minute a second."""
+STEP_SECONDS = 0.2
+"""The least real time of a training step, so that a fast computer's jobs do not end before anything is seen."""
 BYTES_PER_GIB = 32 * 1024 * 1024
 FIRST_OFFER = "aws/us-east-1/m5.xlarge"
 OFFERS = (
-    "aws/us-east-1/c5.xlarge",
-    "aws/us-east-1/m5.xlarge",
-    "aws/us-east-1/r5.xlarge",
-    "aws/us-east-1/x2iedn.xlarge",
-)
+    "aws/us-east-1/c5.xlarge", "aws/us-east-1/m5.xlarge", "aws/us-east-1/r5.xlarge", "aws/us-east-1/r5.2xlarge",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +92,10 @@ class Stage:
             {
                 "id": f"vm-{member.name}", "offer": FIRST_OFFER, "command": [python, "-m", member.module],
                 "hook_port": self.ports[member.name], "labels": {"job": member.name},
-                "env": {"SCALEAHEAD_JOB": member.name, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+                "env": {
+                    "SCALEAHEAD_JOB": member.name, "SCALEAHEAD_STEP_SECONDS": str(STEP_SECONDS),
+                    "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
+                },
             }
             for member in CAST
         ]  # fmt: skip
@@ -129,7 +131,7 @@ class Stage:
             "timing": {
                 "poll_seconds": 30.0, "turn_seconds": 60.0, "look_seconds": 20.0, "repeat_seconds": 60.0,
                 "forecast_seconds": 300.0, "stop_seconds": 20.0, "boot_seconds": 40.0, "restart_seconds": 60.0,
-                "patience": 4.0,
+                "patience": 4.0, "restore_seconds": 300.0, "checkpoint_seconds": 10.0,
             },
         }  # fmt: skip
         with path.open("w") as file:

@@ -11,14 +11,14 @@ from torch.nn import functional as F
 from api.demo.training import Settings, Stage, main
 
 WIDTH, LAYERS, HEADS, INNER, WINDOW, LONGEST = 32, 3, 8, 256, 32, 256
-TOTAL_STEPS = 220
+TOTAL_STEPS = 170
 STAGES = (
     Stage(0.0, 16, 32),
-    Stage(0.14, 16, 64),
-    Stage(0.28, 32, 64),
-    Stage(0.40, 24, 128),
-    Stage(0.52, 44, 128),
-    Stage(0.88, 32, 256),
+    Stage(0.06, 16, 64),
+    Stage(0.12, 32, 64),
+    Stage(0.40, 18, 128),
+    Stage(0.70, 44, 128),
+    Stage(0.92, 24, 256),
 )
 
 

@@ -40,7 +40,8 @@ class Stage:
 class Settings:
     """How one run goes. ``rate`` is simulated seconds a real second, ``origin`` where both clocks agree.
 
-    ``work`` scales every batch: below 1 a test's run is small. ``disk`` holds the checkpoints.
+    ``work`` scales every batch: below 1 a test's run is small. ``disk`` holds the checkpoints. ``step_seconds`` is the
+    least real time of a step, as where data comes no faster, so that a fast computer does not outrun the demonstration.
     """
 
     job: str
@@ -52,6 +53,7 @@ class Settings:
     bytes_per_gib: float = 2.0**30
     save_every_seconds: float = 15.0
     last_exit: str = ""
+    step_seconds: float = 0.0
 
 
 class Task(Protocol):
@@ -83,6 +85,7 @@ def settings(name: str, total_steps: int, arguments: Sequence[str], environ: Map
         bytes_per_gib=float(environ.get("SCALEAHEAD_BYTES_PER_GIB", 2**30)),
         save_every_seconds=given.save_every,
         last_exit=environ.get("SCALEAHEAD_LAST_EXIT", ""),
+        step_seconds=float(environ.get("SCALEAHEAD_STEP_SECONDS", 0.0)),
     )
 
 
@@ -165,11 +168,14 @@ def train(task: Task, chosen: Settings, report: Reporter, monotonic: Callable[[]
             report.declare(done + 1, batch_size=batch_size, seq_len=seq_len)
     saved_at, loss = monotonic(), float("nan")
     for step in range(began_at, chosen.total_steps):
+        due = monotonic() + chosen.step_seconds
         _, batch_size, seq_len = [stage for stage in plan if stage[0] <= step][-1]
         loss = float(task.learn(step, batch_size, seq_len))
         hyperparameters = {"batch_size": batch_size, "lr": task.optimizer.param_groups[0]["lr"]}
         if seq_len > 1:
             hyperparameters["seq_len"] = seq_len
+        if (early := due - monotonic()) > 0:
+            time.sleep(early)
         done = step + 1
         saved = report.at_step_end(
             done,

@@ -55,9 +55,6 @@ class Forecasts:
             raise RuntimeError("a defect of the forecaster's border")
         return Persist().predict(histories, horizon), ""
 
-    async def observe(self, histories: Sequence[History]) -> None:
-        return
-
 
 class Scene:
     """A loop over one or more jobs, driven by hand."""

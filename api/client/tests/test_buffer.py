@@ -1,5 +1,5 @@
 """The bounded buffer: what is thinned, what is kept, what is let go."""
-# ruff: noqa: ANN001, ANN201 - shipped beside the client; these types say nothing a reader needs
+# ruff: noqa: ANN001 - shipped beside the client; these types say nothing a reader needs
 
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -1,5 +1,5 @@
 """Hook protocol 1, over a real socket on loopback."""
-# ruff: noqa: ANN001, ANN003, ANN201 - shipped beside the client; these types say nothing a reader needs
+# ruff: noqa: ANN001, ANN003 - shipped beside the client; these types say nothing a reader needs
 
 import http.client
 import json

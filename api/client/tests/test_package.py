@@ -1,5 +1,4 @@
 """The distribution: nothing but the standard library."""
-# ruff: noqa: ANN201 - shipped beside the client; these types say nothing a reader needs
 
 import subprocess
 import sys

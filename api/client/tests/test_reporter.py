@@ -1,5 +1,5 @@
 """The reporter: what training sees of it."""
-# ruff: noqa: ANN001, ANN003, ANN201, ANN202 - shipped beside the client; these types say nothing a reader needs
+# ruff: noqa: ANN001, ANN003 - shipped beside the client; these types say nothing a reader needs
 
 import json
 import os

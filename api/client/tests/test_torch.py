@@ -1,5 +1,5 @@
 """The PyTorch adapter: one line, the loop unchanged."""
-# ruff: noqa: ANN001, ANN201, ANN202 - shipped beside the client; these types say nothing a reader needs
+# ruff: noqa: ANN001 - shipped beside the client; these types say nothing a reader needs
 
 import json
 

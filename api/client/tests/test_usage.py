@@ -1,5 +1,5 @@
 """What a process uses, measured on this very process."""
-# ruff: noqa: ANN001, ANN201 - shipped beside the client; these types say nothing a reader needs
+# ruff: noqa: ANN001 - shipped beside the client; these types say nothing a reader needs
 
 import os
 import subprocess
