@@ -133,15 +133,16 @@ async def _run(config: Config, clock: Clock, store: Store, stack: contextlib.Asy
     )  # fmt: skip
     server = _server(config, app)
     bound = _bind(config)
-    await forecasts.start()
-    stack.push_async_callback(forecasts.stop)
     scheduler = chores(store, providers, clock, loop.wake)
     scheduler.start()
     stack.callback(scheduler.shutdown, wait=False)
+    serving = asyncio.create_task(server.serve(sockets=[bound]))
     _greet(config, store, bound)
+    stack.push_async_callback(forecasts.stop)
+    # The page answers at once; the loop begins when the forecaster is there, or has failed and persistence stands in.
+    await forecasts.start()
     working = asyncio.create_task(loop.run())
     watching = asyncio.create_task(book.watch(lambda problems: loop.wake()))
-    serving = asyncio.create_task(server.serve(sockets=[bound]))
     try:
         await asyncio.wait({working, serving}, return_when=asyncio.FIRST_COMPLETED)
         if working.done() and not working.cancelled() and (fault := working.exception()) is not None:
@@ -207,9 +208,8 @@ def _bind(config: Config) -> socket.socket:
     try:
         bound = socket.create_server((config.host, config.port))
     except OSError as error:
-        raise OSError(
-            f"cannot listen on {config.host}:{config.port} ({error.strerror}) - choose another port with --port"
-        ) from None
+        why = os.strerror(error.errno or 0)
+        raise OSError(f"cannot listen on {config.host}:{config.port} ({why}) - choose another with --port") from None
     return bound
 
 
