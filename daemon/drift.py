@@ -26,6 +26,7 @@ _AT_ONCE = 16
 _LARGEST_ERROR = 1.0
 _TOLERANCE = 0.005
 _LEAST_ERROR = 0.005
+_LEAST_VALUE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def _compared(name: str, previous: Forecast, history: History) -> tuple[Floats, 
         return None
     old = history.step <= previous.at_step
     before = values[old][np.isfinite(values[old])][-RECENT:]
-    new = ~old & (history.step <= previous.steps[-1]) & np.isfinite(values) & (values > 0)
+    new = ~old & (history.step <= previous.steps[-1]) & np.isfinite(values) & (values > _LEAST_VALUE)
     if name == "step_seconds" and history.offers and old.any():
         there = history.offers[int(np.flatnonzero(old)[-1])]
         new &= np.array([offer == there for offer in history.offers])

@@ -23,8 +23,11 @@ FLAGS = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 
-# The capacity is drawn as M x,y then H and V: a V is a step.
-SEVERAL_HEIGHTS = "() => /V/.test(document.querySelector('#capacity').getAttribute('d') || '')"
+# The capacity is drawn as M x,y H x L x,y ...: several heights mean that the machine has changed.
+SEVERAL_HEIGHTS = """() => {
+  const drawn = document.querySelector('#capacity')?.getAttribute('d') || '';
+  return new Set([...drawn.matchAll(/,([0-9.]+)/g)].map((m) => m[1])).size > 1;
+}"""
 
 
 class Demo:

@@ -114,7 +114,7 @@ def test_the_schedule_is_declared_as_it_will_be_reported(tmp_path: Path):
     for step, values in seen.items():
         batch, length = declared[max(s for s in at if s <= step)]
         assert (values["batch_size"], values["seq_len"]) == (batch, length)
-    assert report.declared[-1] == {"from_step": at[-1], "hyperparameters": {"batch_size": 3.0, "seq_len": 256.0}}
+    assert report.declared[-1] == {"from_step": at[-1], "hyperparameters": {"batch_size": 2.0, "seq_len": 256.0}}
 
 
 def test_the_network_declares_nothing(tmp_path: Path):
