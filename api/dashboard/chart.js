@@ -135,7 +135,9 @@ function labels(svg, area, wanted) {
     const width = text.length * 6.6;
     const left = Math.max(area.left + 4, Math.min(x + 5, area.right - width));
     let top = Math.max(y, area.top - 10);
-    while (taken.some((t) => Math.abs(t.top - top) < 14 && t.left < left + width && left < t.right)) top += 14;
+    // Those that begin near the bottom give way upwards, so that none lies over the axis.
+    const away = top > area.bottom - 40 ? -14 : 14;
+    while (taken.some((t) => Math.abs(t.top - top) < 14 && t.left < left + width && left < t.right)) top += away;
     taken.push({ top, left, right: left + width });
     svg.append(draw("text", { class: kind, x: left, y: top }, text));
   }

@@ -26,6 +26,7 @@ export function money(x) {
 export function figure(x) {
   if (!known(x)) return "–";
   const size = Math.abs(x);
+  if (Number.isInteger(x) && size < 10000) return String(x);
   if (size >= 10000) return Math.round(x).toLocaleString("en-US");
   if (size >= 100) return x.toFixed(0);
   if (size >= 10) return x.toFixed(1);
