@@ -249,6 +249,33 @@ def prices_show(
     tell(show.catalog(match), as_json, "offers")
 
 
+@app.command("backtest")
+def backtest_command(
+    files: Annotated[list[Path], typer.Argument(metavar="HISTORY...", help="History files, CSV or Parquet.")],
+    target: Annotated[str, typer.Option(help="Column to foretell, such as metric.val_loss or elapsed_s.")],
+    at: Annotated[str, typer.Option(help="Shares of each run that are seen.")] = "0.2,0.4,0.6,0.8",
+    horizon: Annotated[str, typer.Option(help="final, or seconds ahead.")] = "final",
+    declared: Annotated[str | None, typer.Option(help="Columns whose true future is handed over.")] = None,
+    learn: Annotated[bool, typer.Option("--learn", help="Let later jobs use what earlier ones taught.")] = False,
+    sample: Annotated[int | None, typer.Option(min=1, help="How many jobs, drawn at random.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0,
+    only: Annotated[str | None, typer.Option(help="Ask only runs of these groups or owners.")] = None,
+    predictions: Annotated[Path | None, typer.Option(help="Write every forecast here (Parquet).")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Folder of other weights than those shipped.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure forecast skill on recorded runs, beside simple forecasts. Needs no daemon."""
+    from api import backtest, show
+    from daemon.backtest.run import Asked
+
+    asked = Asked(
+        target, backtest.shares(at), backtest.seconds(horizon), backtest.names(declared), learn, sample, seed,
+        backtest.names(only),
+    )  # fmt: skip
+    found = backtest.run(files, asked, predictions, weights)
+    print(json.dumps(found, indent=2)) if as_json else show.out(backtest.drawn(found))
+
+
 @database.command("upgrade")
 def db_upgrade(config: Annotated[str | None, typer.Option(help="Configuration file (YAML).")] = None) -> None:
     """Bring the database to this version's schema. The daemon does so by itself when it starts."""

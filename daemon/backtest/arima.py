@@ -1,0 +1,46 @@
+"""Pure decisions: AutoETS and AutoARIMA as baselines, where the optional statsforecast is installed."""
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from daemon.backtest.baselines import Answer, series
+from daemon.backtest.question import ELAPSED, Question
+from daemon.backtest.score import LEVELS
+
+MOST = 256
+_SIDES = {95: (0, 6), 80: (1, 5), 50: (2, 4)}
+
+
+def answers(question: Question) -> list[tuple[str, Answer | None]]:
+    """Answer with both models, on the newest values laid evenly; nothing without statsforecast."""
+    if question.target == ELAPSED or find_spec("statsforecast") is None:
+        return []
+    models = import_module("statsforecast.models")  # optional extra, slow to import
+    return [
+        ("auto_ets", _answer(models.AutoETS(season_length=1), question)),
+        ("auto_arima", _answer(models.AutoARIMA(season_length=1), question)),
+    ]
+
+
+def _answer(model: Any, question: Question) -> Answer | None:
+    """Fit one model; ``None`` for what it refuses: too short or constant."""
+    steps, values = series(question.run, question.target, question.size)
+    if len(values) < 8 or not np.ptp(values) > 0:
+        return None
+    gap = max((steps[-1] - steps[0]) / (len(steps) - 1), 1e-9)
+    count = min(len(values), MOST)
+    bins = np.interp(steps[-1] - gap * np.arange(count - 1, -1, -1), steps, values)
+    ahead = np.clip(np.ceil((question.steps - steps[-1]) / gap), 1, 4 * MOST).astype(np.int64)
+    try:
+        made = model.forecast(y=bins, h=int(ahead.max()), level=sorted(_SIDES))
+    except (ValueError, ZeroDivisionError, np.linalg.LinAlgError):
+        return None
+    mean = np.asarray(made["mean"], dtype=np.float64)[ahead - 1]
+    quantiles = np.repeat(mean[:, None], len(LEVELS), axis=1)
+    for level, (low, high) in _SIDES.items():
+        quantiles[:, low] = np.asarray(made[f"lo-{level}"], dtype=np.float64)[ahead - 1]
+        quantiles[:, high] = np.asarray(made[f"hi-{level}"], dtype=np.float64)[ahead - 1]
+    return Answer(mean, np.sort(quantiles, axis=1)) if np.isfinite(quantiles).all() else None

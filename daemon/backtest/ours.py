@@ -1,0 +1,115 @@
+"""Pure decisions: let the shipped forecaster answer the questions that the baselines answer."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from daemon.backtest.baselines import Answer, answer, last_value
+from daemon.backtest.question import ELAPSED, Question, history
+from daemon.backtest.score import LEVELS
+from daemon.forecast.base import Forecaster, Horizon, quantiles
+from daemon.types import Floats, Forecast, History
+
+BATCH = 64
+TRAJECTORIES = 64
+BLOCKS = 4
+STEADY = 0.004
+"""What is left of the relative error of a step's time when it is summed over very many steps."""
+
+Progress = Callable[[int], None]
+
+
+def forecasts(
+    forecaster: Forecaster, questions: Sequence[Question], declared: Sequence[str], learn: bool, progress: Progress
+) -> tuple[list[Answer], float]:
+    """Answer all questions, and give the seconds that the forecasts took. With ``learn`` a job's rows are observed
+    first, in ``BLOCKS`` parts, as a daemon would have. Questions of one job must ascend by what was seen.
+    """
+    from time import perf_counter
+
+    answers: list[Answer] = []
+    seconds = 0.0
+    for place in range(0, len(questions), BATCH):
+        batch = questions[place : place + BATCH]
+        histories = [history(question, declared) for question in batch]
+        if learn:
+            _observe(forecaster, histories)
+        began = perf_counter()
+        made = forecaster.predict(histories, _horizon(batch))
+        seconds += perf_counter() - began
+        answers += [read(question, forecast) for question, forecast in zip(batch, made, strict=True)]
+        progress(len(batch))
+    return answers, seconds
+
+
+def _horizon(batch: Sequence[Question]) -> Horizon:
+    ahead = int(max(float(question.steps.max()) - question.now for question in batch))
+    points = 48 if all(len(question.steps) == 1 for question in batch) else min(max(ahead, 48), 192)
+    return Horizon(max(ahead, 1), points, TRAJECTORIES)
+
+
+def _observe(forecaster: Forecaster, histories: Sequence[History]) -> None:
+    for block in range(1, BLOCKS + 1):
+        forecaster.observe([_until(one, max(len(one) * block // BLOCKS, 1)) for one in histories])
+
+
+def _until(whole: History, size: int) -> History:
+    return replace(
+        whole, step=whole.step[:size], at_s=whole.at_s[:size], offers=whole.offers[:size],
+        columns={name: values[:size] for name, values in whole.columns.items()},
+    )  # fmt: skip
+
+
+def read(question: Question, forecast: Forecast) -> Answer:
+    """Read the answer to a question off a forecast; where it is silent, the last value with twice its interval."""
+    name = question.target
+    if name == ELAPSED:
+        forecast = with_totals(question, forecast)
+    path = forecast.paths.get(name)
+    if path is None:
+        return silent(question)
+    levels = quantiles(forecast, name, LEVELS)
+    steps = forecast.steps.astype(np.float64)
+    found = np.array([np.interp(question.steps, steps, row) for row in levels]).T
+    mean = np.interp(question.steps, steps, forecast.probability @ path)
+    if not (np.isfinite(found).all() and np.isfinite(mean).all()):
+        return silent(question)
+    return Answer(np.asarray(mean), np.maximum.accumulate(found, axis=1))
+
+
+def silent(question: Question) -> Answer:
+    """Answer where nothing is foretold: the present may persist, and the interval says that it is not known."""
+    found = answer(last_value, question)
+    if found is None:
+        # Only the total time can be asked of a job whose step time is not known yet.
+        known = question.column(question.target)
+        middle = np.full(len(question.steps), float(known[np.isfinite(known)][-1]))
+        return Answer(middle, middle[:, None] * np.ones(len(LEVELS)))
+    middle = found.quantiles[:, 3:4]
+    return Answer(found.mean, middle + 2.0 * (found.quantiles - middle))
+
+
+def with_totals(question: Question, forecast: Forecast) -> Forecast:
+    """Add the elapsed time along each trajectory: the present one, and step times summed over the steps ahead.
+
+    What the law of step times leaves open adds up step by step; the scatter of single steps (the least relative
+    deviation on any path) evens out, but for ``STEADY``.
+    """
+    seconds = forecast.paths.get("step_seconds")
+    known = question.column(ELAPSED)
+    if seconds is None:
+        return forecast
+    width = np.diff(forecast.steps, prepend=question.now)
+    between = seconds.copy()
+    between[:, 1:] = (seconds[:, 1:] + seconds[:, :-1]) / 2
+    totals = known[np.isfinite(known)][-1] + np.cumsum(between * width, axis=1)
+    deviation = forecast.deviations.get("step_seconds", np.zeros_like(seconds))
+    share: Floats = deviation / np.maximum(seconds, 1e-12)
+    grain = float(share.min()) if share.size else 0.0
+    open_ = np.sqrt(np.maximum(share**2 - grain**2, 0.0) + STEADY**2) * seconds
+    spread = np.cumsum(open_ * width, axis=1)
+    spread = np.sqrt(spread**2 + (grain * seconds) ** 2 * np.cumsum(width))
+    return replace(
+        forecast, paths={**forecast.paths, ELAPSED: totals}, deviations={**forecast.deviations, ELAPSED: spread}
+    )

@@ -1,0 +1,97 @@
+"""Edge: a backtest's result as plain values, and its raw predictions as a Parquet file."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from daemon.backtest import score
+from daemon.backtest.history import HistoryError
+from daemon.backtest.run import OURS, Result, Table, table
+
+QUANTILES = ("q025", "q10", "q25", "q50", "q75", "q90", "q975")
+
+
+def plain(result: Result) -> dict[str, Any]:
+    """Give the result as JSON's values: rows by share seen and method, paired differences, ours by group."""
+    tables = {method: table(result, method) for method in result.answers}
+    own = tables[OURS]
+    shares = sorted(set(own.seen.tolist()))
+    rows = [
+        {"seen": seen, "method": method, **_summary(one, one.seen == seen)}
+        for seen in shares
+        for method, one in tables.items()
+    ]
+    groups = [
+        {"seen": seen, "group": group, "method": OURS, **_summary(own, part)}
+        for seen in shares
+        for group in sorted(set(own.clusters))
+        if (part := (own.seen == seen) & (np.array(own.clusters) == group)).any()
+    ]
+    asked = result.asked
+    return {
+        "target": asked.target,
+        "horizon": "final" if asked.horizon_s is None else asked.horizon_s,
+        "declared": list(asked.declared),
+        "learn": asked.learn,
+        "seed": asked.seed,
+        "jobs": result.jobs,
+        "left_out": result.left_out,
+        "scaled": bool(result.scales),
+        "rows": rows,
+        "paired": _paired(tables, shares, asked.seed),
+        "groups": groups,
+        "seconds_per_1000": result.seconds_per_1000,
+    }
+
+
+def _summary(one: Table, part: Any) -> dict[str, float | int | None]:
+    return score.summary(one.quantiles[part], one.scaled[part], one.raw_quantiles[part], one.raw[part])
+
+
+def _paired(tables: Mapping[str, Table], shares: list[float], seed: int) -> list[dict[str, Any]]:
+    """Compare our CRPS with every baseline's on the same points; groups are drawn, or jobs where there is one group."""
+    own = tables[OURS]
+    by = "group" if len(set(own.clusters)) > 1 else "job"
+    clusters = np.array(own.clusters if by == "group" else own.jobs)
+    loss = {method: score.crps(one.quantiles, one.scaled) for method, one in tables.items()}
+    return [
+        {
+            "seen": seen, "method": method, "by": by,
+            **score.paired(loss[OURS][part], loss[method][part], clusters[part].tolist(), seed),
+        }
+        for seen in shares
+        for method in tables
+        if method != OURS
+        for part in [own.seen == seen]
+    ]  # fmt: skip
+
+
+def write_predictions(result: Result, path: Path) -> int:
+    """Write every answer of every method, one row a point, and give their number. Raises ``HistoryError``."""
+    try:
+        import pyarrow as pa  # delays pyarrow: nothing else here needs it
+        import pyarrow.parquet as parquet
+    except ImportError:
+        raise HistoryError("predictions are written as Parquet, which needs pyarrow - install it") from None
+    columns: dict[str, list[Any]] = {
+        name: [] for name in ("job", "seen", "method", "at_step", "at_s", "actual", "mean", *QUANTILES)
+    }
+    for method, answers in result.answers.items():
+        for question, made in zip(result.questions, answers, strict=True):
+            size = len(question.steps)
+            columns["job"] += [question.run.job] * size
+            columns["seen"] += [question.seen] * size
+            columns["method"] += [method] * size
+            columns["at_step"] += question.steps.astype(np.int64).tolist()
+            columns["at_s"] += [None if np.isnan(second) else second for second in question.at_s.tolist()]
+            columns["actual"] += question.actual.tolist()
+            columns["mean"] += made.mean.tolist()
+            for place, name in enumerate(QUANTILES):
+                columns[name] += made.quantiles[:, place].tolist()
+    try:
+        parquet.write_table(pa.table(columns), path)
+    except OSError as error:
+        raise HistoryError(f"{path} cannot be written ({error.strerror or error}) - name another file") from None
+    return len(columns["job"])
