@@ -22,6 +22,7 @@ Guard = Callable[[Situation, Option], Rejection | None]
 ABSURD_USD_PER_NODE_HOUR = 1000.0
 """No machine on sale in 2026 costs as much; a price above it is an error of the catalog."""
 LIKELIER_THAN_NOT = 0.5
+PAYBACK_SHARE = 0.25
 NEED_RATE = 3
 """How many times ``max_per_hour`` moves are allowed while staying does not fit."""
 
@@ -286,7 +287,10 @@ def quiet(situation: Situation, option: Option) -> Rejection | None:
 
 
 def payback(situation: Situation, option: Option) -> Rejection | None:
-    """Refuse a move whose saving, the move's own cost taken off, is not surely above zero.
+    """Refuse a move whose saving, the move's own cost taken off, is not surely worth it.
+
+    It must exceed a quarter of that cost once more: what a move costs is itself an estimate, and moving for pennies is
+    what people mind most.
 
     Yields to need, and to a move that makes a deadline or budget likely which staying would miss.
     """
@@ -294,10 +298,12 @@ def payback(situation: Situation, option: Option) -> Rejection | None:
         return None
     level = situation.settings.moves.payback_quantile
     sure = option.saving.quantile(level)
-    if sure > 0:
+    value = situation.settings.value_of_time_usd_per_hour
+    least = PAYBACK_SHARE * (option.move_usd + value * option.pause_seconds / 3600)
+    if sure > least:
         return None
     detail = f"moving now saves {usd(sure)} at the {percent(level)} quantile (mean {usd(option.saving.mean)})"
-    return _refuse(option, "payback", f"{detail}; it must be above zero")
+    return _refuse(option, "payback", f"{detail}; it must be above {usd(least)}, a share of what the move costs")
 
 
 def rescues(situation: Situation, option: Option) -> bool:

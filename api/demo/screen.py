@@ -43,7 +43,7 @@ def fleet(jobs: Sequence[Mapping[str, Any]], memory: Mapping[str, tuple[float, f
             Text(str(job.get("kills", 0)), style="bold red" if job.get("kills") else ""), planned,
             Text(str(job.get("reason") or job.get("error") or ""), style="dim"),
         )  # fmt: skip
-    foot = Text(f"dashboard: {url}   {left:.0f} s left   (q: Ctrl-C)", style="cyan")
+    foot = Text(f"dashboard: {url}   {left:.0f} s left   Ctrl-C ends it", style="cyan")
     return Group(table, foot)
 
 

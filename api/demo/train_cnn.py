@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from api.demo.training import Settings, Stage, main
 
 CLASSES, SIDE, WIDTH = 10, 32, 30
-TOTAL_STEPS = 150
+TOTAL_STEPS = 130
 STAGES = (Stage(0.0, 16), Stage(0.2, 32), Stage(0.4, 64), Stage(0.6, 128), Stage(0.9, 256))
 
 

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from api.demo.training import Settings, Stage, main
 
 WIDTH, LAYERS, HEADS, INNER, WINDOW, LONGEST = 32, 3, 8, 256, 32, 256
-TOTAL_STEPS = 170
+TOTAL_STEPS = 150
 STAGES = (
     Stage(0.0, 16, 32),
     Stage(0.06, 16, 64),
