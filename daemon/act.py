@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from daemon.types import Action, Checkpoint, JobStatus, Stage
-from providers.errors import Incompatible, NoCapacity, ProviderError, QuotaExceeded, Transient
+from providers.errors import Incompatible, NoCapacity, NotFound, ProviderError, QuotaExceeded, Transient
 from providers.types import (
     Allocation,
     Call,
@@ -35,6 +35,8 @@ from providers.types import (
     Stop,
     Terminate,
 )
+
+CANNOT_BE_ASKED = "the job cannot be asked for a checkpoint: it serves no prepare route"
 
 _LIMITS = (
     "checkpointing", "stopping", "modifying", "starting", "launching", "resizing", "verifying", "rolling_back",
@@ -312,9 +314,9 @@ def _labelled(action: Action) -> LaunchRecipe:
 
 def _switch(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> Step:
     here = cloud.allocation
-    if here is None or here.state in ("stopped", "terminated"):
+    if _gone(cloud) or (here is not None and here.state == "stopped"):
         return Enter("verifying")
-    if here.state == "running":
+    if here is not None and here.state == "running":
         return Perform(Stop(action.target))
     return Enter("needs_human", "the old machine does not stop") if now >= action.deadline else Wait("stopping the old")
 
@@ -345,10 +347,19 @@ def _resize(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> 
     return Wait("the group is changing size")
 
 
+def _gone(cloud: CloudView) -> bool:
+    """Whether the machine is known to be no more. One that may not be looked at is not gone."""
+    if cloud.allocation is None:
+        return isinstance(cloud.fault, NotFound)
+    return cloud.allocation.state == "terminated"
+
+
 def _retire(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> Step:
     here = cloud.allocation
-    if here is None or here.state == "terminated":
+    if _gone(cloud):
         return Enter("done")
+    if here is None:
+        return _overdue(action, now) or Wait("the cloud does not show the old machine")
     if now >= action.deadline:
         return Enter("needs_human", f"the old machine {action.target.id} is still there and still costs money")
     return Perform(Terminate(action.target))
@@ -395,7 +406,10 @@ def _take_size_back(action: Action, cloud: CloudView, now: datetime) -> Step:
             return _overdue(action, now) or Perform(Resize(action.target, nodes))
         case Shrink():
             known = {node.id for node in cloud.allocation.nodes} if cloud.allocation else set()
-            fresh = tuple(sorted(known - set(action.victims)))[-max(1, action.new.nodes - action.old.nodes) :]
+            # Only what this action added: the others do the job's work.
+            fresh = tuple(sorted(known - set(action.nodes))) if action.nodes else ()
+            if not fresh:
+                return _overdue(action, now) or Wait("the group is too large, and none of its nodes is new")
             return _overdue(action, now) or Perform(Remove(action.target, fresh))
         case _:
             return Enter("rolled_back", action.rollback_reason)

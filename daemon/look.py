@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from daemon.types import Drift, Forecast, History, Job, JobStatus
-from policies.types import Choice, Option
+from policies.types import Choice, Option, Settings
 from providers.types import Allocation
 
 
@@ -20,6 +20,7 @@ class PlannedMove:
 class Look:
     """One job at one moment. ``reason`` says why something is missing, "" if nothing is.
 
+    ``settings`` are the policy's that it was weighed with, ``None`` if it was not.
     ``shadow`` is what the reactive twin would choose now: the same engine with the present persisting.
     """
 
@@ -34,3 +35,4 @@ class Look:
     plan: tuple[PlannedMove, ...] = ()
     shadow: Choice | None = None
     reason: str = ""
+    settings: Settings | None = None

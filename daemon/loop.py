@@ -9,21 +9,22 @@ import contextlib
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TypeVar
 
 import structlog
 
 from daemon import report as reports
 from daemon import turn
+from daemon.bill import Bill
 from daemon.config import Config
 from daemon.forecast.base import Forecaster, Horizon
 from daemon.hook import Poller
 from daemon.look import Look
-from daemon.operate import CANNOT_BE_ASKED, Operator
-from daemon.store.base import Conflict, Lease, Missing, Stale, Store, StoreError
-from daemon.types import Action, Charge, Decision, Drift, Forecast, History, Job, JobStatus, Report
+from daemon.operate import Operator
+from daemon.store.base import Busy, Conflict, Lease, Missing, Stale, Store, StoreError
+from daemon.types import Action, Decision, Drift, Forecast, History, Job, JobStatus, Report
 from daemon.watch import Forecasts, Known, PolicyLookup, Watch
 from policies.types import Mode, Settings
 from providers.base import Provider
@@ -33,8 +34,21 @@ from providers.types import Allocation, Offer, Resources, Target
 log = structlog.get_logger()
 
 _T = TypeVar("_T")
+JOBS_AT_ONCE = 500
+"""Jobs in one turn: bounds its memory, and how long its writes keep other writers waiting."""
+USES_THE_NEW = frozenset({"verifying", "retiring", "done"})
+"""Stages of a replacement in which the job belongs to the new machine."""
 Publish = Callable[[str, str, Mapping[str, object]], None]
 """Tell whoever listens: event, subject, detail."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Newest:
+    """A job's newest decision, as far as the next turn needs it."""
+
+    id: str
+    waiting: bool
+    offer: str
 
 
 class Loop:
@@ -65,12 +79,21 @@ class Loop:
         self._clock = clock
         self._config = config
         self._publish = publish
-        self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="turn")
-        self.watch = Watch(store, policies, providers, forecasts, persist, clock, config.timing, self._threads)
+        # Apart, because a queue is first come, first served: a sweep that waits for slow clouds must hold up neither
+        # what jobs report nor, least of all, the lease.
+        self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="store")
+        self._sweepers = ThreadPoolExecutor(max_workers=8, thread_name_prefix="sweep")
+        self._renewer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lease")
+        self.watch = Watch(store, policies, providers, forecasts, persist, clock, config.timing, self._sweepers)
         self._jobs: dict[str, Job] = {}
         self._status: dict[str, JobStatus] = {}
         self._offer_of: dict[str, str] = {}
         self._seen: dict[str, Look] = {}
+        self._moved: dict[str, tuple[datetime, ...]] = {}
+        self._newest: dict[str, _Newest] = {}
+        self._bill = Bill(store, clock)
+        self._amending: dict[str, asyncio.Lock] = {}
+        self._unsettled: dict[str, Action] = {}
         self._wake = asyncio.Event()
         self._acting: set[str] = set()
         self._problem = "starting"
@@ -86,7 +109,9 @@ class Loop:
         for job in await self._run(self._store.jobs.all):
             self._jobs[job.name] = job
         self._status = dict(await self._run(self._store.status.all))
-        self._acting = {action.job for action in await self._run(self._store.actions.unfinished)}
+        self._unsettled = {action.id: action for action in await self._run(self._store.actions.unsettled)}
+        still_open = await self._run(self._store.actions.unfinished)
+        self._acting = {action.job for action in (*still_open, *self._unsettled.values())}
         for job in self._jobs.values():
             self._follow(job)
         self._problem = ""
@@ -99,7 +124,13 @@ class Loop:
     async def _hold(self) -> None:
         while True:
             await self._sleep(self._config.timing.lease_seconds / 3, real=True)
-            await self._run(lambda: self._lease.renew(self._clock.now()))
+            try:
+                await asyncio.get_running_loop().run_in_executor(
+                    self._renewer, lambda: self._lease.renew(self._clock.now())
+                )
+            except Busy as error:
+                # Whether it is still ours is not known; every write of an action asks the fence, and refuses if not.
+                log.warning("the lease could not be renewed; trying again", error=str(error))
 
     async def _turns(self) -> None:
         while True:
@@ -110,7 +141,8 @@ class Loop:
                 pass
             self._wake.clear()
             names = [name for name, job in self._jobs.items() if job.state == "active"]
-            await self.turn(names)
+            for start in range(0, len(names), JOBS_AT_ONCE):
+                await self.turn(names[start : start + JOBS_AT_ONCE])
 
     async def _actions(self) -> None:
         while True:
@@ -122,6 +154,8 @@ class Loop:
                 continue
             now = self._clock.now()
             await asyncio.gather(*(self._advance(action) for action in actions if action.next_at <= now))
+            for action in list(self._unsettled.values()):
+                await self._settled(action)
 
     async def _sleep(self, seconds: float, real: bool = False) -> None:
         await asyncio.sleep(seconds if real else self._clock.real_seconds(seconds))
@@ -137,7 +171,8 @@ class Loop:
         """Let the lease go and end the threads."""
         with contextlib.suppress(StoreError):
             await self._run(self._lease.release)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._sweepers, self._renewer, self._threads):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     # What jobs say.
 
@@ -159,16 +194,17 @@ class Loop:
         """Keep a checked report; durable when this returns."""
         if name not in self._jobs:
             raise Missing(f"no job {name!r} - register it first")
-        status = turn.heard(self._status.get(name, JobStatus()), found, self._clock.now())
-        self._status[name] = status
-        await self._run(self._store.telemetry.append, found, self._offer_of.get(name), status)
+
+        def keep(status: JobStatus) -> None:
+            self._store.telemetry.append(found, self._offer_of.get(name), status)
+
+        await self._amend(name, lambda status: turn.heard(status, found, self._clock.now()), keep)
         self._publish("observed", name, {"step": found.observations[-1].step if found.observations else None})
 
     async def silent(self, name: str, why: str) -> None:
         """Note that a job did not answer."""
-        status = self._status.get(name, JobStatus())
-        if status.error != why:
-            await self._save(name, replace(status, error=why))
+        if self._status.get(name, JobStatus()).error != why:
+            await self._amend(name, lambda status: replace(status, error=why))
 
     async def receive(self, job: str, body: bytes) -> Report:
         """Take a pushed report. Raises ``Missing`` or ``ReportRefused``."""
@@ -178,23 +214,29 @@ class Loop:
         await self.received(job, found)
         return found
 
-    async def _save(self, name: str, status: JobStatus) -> None:
-        self._status[name] = status
-        await self._run(self._store.status.save, name, status)
+    async def _amend(
+        self, name: str, change: Callable[[JobStatus], JobStatus], keep: Callable[[JobStatus], None] | None = None
+    ) -> None:
+        """Change what is known of a job, one change after the other, and in memory only once the store has it.
+
+        What memory knows the poller does not ask for again, so a report that could not be kept must not count.
+        """
+        async with self._amending.setdefault(name, asyncio.Lock()):
+            status = change(self._status.get(name, JobStatus()))
+            if keep is None:
+                await self._run(self._store.status.save, name, status)
+            else:
+                await self._run(keep, status)
+            self._status[name] = status
 
     # One turn.
 
     async def turn(self, names: Sequence[str]) -> list[Look]:
         """Look at these jobs and decide for each. A fault in one job never reaches another."""
-        known = [
-            Known(self._jobs[name], self._status.get(name, JobStatus()), await self._moves(name))
-            for name in names
-            if name in self._jobs
-        ]
-        if not known:
-            return []
         try:
-            looks = await self.watch.look(known)
+            known = [await self._known(name) for name in names if name in self._jobs]
+            looks = await self.watch.look(known) if known else []
+            await self._run(self._bill.charge, looks, frozenset(self._acting))
         except Exception:  # border: one turn. The next one comes; nothing was decided.
             log.exception("a turn failed")
             return []
@@ -207,22 +249,28 @@ class Loop:
                 log.exception("a job's turn failed", job=look.job.name)
         return looks
 
-    async def _moves(self, name: str) -> tuple[datetime, ...]:
-        outcomes = await self._run(self._store.ledger.outcomes, name)
-        return tuple(outcome.at for outcome in outcomes if outcome.stage == "done")
+    async def _known(self, name: str) -> Known:
+        """Gather what is remembered of a job. Its moves are read once a process, and then kept up by ``_close``."""
+        if name not in self._moved:
+            outcomes = await self._run(self._store.ledger.outcomes, name)
+            self._moved[name] = tuple(outcome.at for outcome in outcomes if outcome.stage == "done")
+        return Known(self._jobs[name], self._status.get(name, JobStatus()), self._moved[name])
 
     async def _conclude(self, look: Look) -> None:
         name = look.job.name
         self._seen[name] = look
         if look.allocation is not None:
             self._offer_of[name] = look.allocation.offer.id
-            await self._run(self._charge, name, look.allocation)
             await self._notices(look.allocation, name)
         finished = self._status.get(name, JobStatus()).state == "done"
-        if look.choice is None or look.forecast is None or name in self._acting or finished:
+        if look.choice is None or look.settings is None or name in self._acting or finished:
             self._publish("turn", name, {"reason": look.reason})
             return
         settings, _ = self._policies.get(look.job.policy)
+        if settings.version != look.settings.version:
+            # Weighed under a policy that was edited meanwhile: the new one has not been asked.
+            self._wake.set()
+            return
         await self._decide(look, settings)
 
     async def _notices(self, allocation: Allocation, name: str) -> None:
@@ -236,9 +284,9 @@ class Loop:
         if not fresh:
             return
         have = allocation.offer.resources
-        await self._save(
+        await self._amend(
             name,
-            replace(
+            lambda status: replace(
                 status, kills=status.kills + len(fresh), last_notice_at=max(notice.at for notice in fresh),
                 memory_floor_gib=max(status.memory_floor_gib, have.memory_gib * 1.001),
             ),
@@ -266,13 +314,21 @@ class Loop:
 
     async def _once(self, decision: Decision) -> Decision | None:
         """Keep a decision, unless the same one is already waiting for a person; one that no longer holds expires."""
-        for last in (await self._run(self._store.decisions.of, decision.job, 1))[:1]:
-            if last.status != "waiting":
-                continue
-            if decision.status == "waiting" and last.choice.option.offer.id == decision.choice.option.offer.id:
+        name, offer = decision.job, decision.choice.option.offer.id
+        if name not in self._newest:
+            for last in await self._run(self._store.decisions.of, name, 1):
+                self._newest[name] = _Newest(last.id, last.status == "waiting", last.choice.option.offer.id)
+        newest = self._newest.get(name)
+        if newest is not None and newest.waiting:
+            if decision.status == "waiting" and newest.offer == offer:
                 return None
-            await self._run(self._store.decisions.mark, last.id, "expired", "scaleahead", "waiting")
+            del self._newest[name]
+            try:
+                await self._run(self._store.decisions.mark, newest.id, "expired", "scaleahead", "waiting")
+            except Stale:
+                return None  # a person has just answered it; the next turn goes on from there
         kept = await self._run(self._store.decisions.add, decision)
+        self._newest[name] = _Newest(kept.id, kept.status == "waiting", offer)
         return kept if kept.id == decision.id else None
 
     async def _act(self, decision: Decision, look: Look) -> None:
@@ -286,6 +342,10 @@ class Loop:
             self._acting.discard(name)
             log.warning("another action holds the machine", job=name, error=str(error))
             await self._run(self._store.decisions.mark, decision.id, "cancelled", "scaleahead")
+        except StoreError:
+            # No intent, as far as is known; one that was committed all the same is found among the open actions.
+            self._acting.discard(name)
+            raise
 
     # Actions.
 
@@ -295,6 +355,9 @@ class Loop:
             if action.job in self._jobs:
                 self._poller.poll_now(action.job)
             after = await self._operator.advance(action, self._status.get(action.job, JobStatus()))
+            there = {action.stage, after.stage} & USES_THE_NEW
+            if after.route == "replace" and there and after.made is not None:
+                await self._retarget(after.job, after.made)
         except Stale:
             # Either the lease is gone (``_hold`` ends the process) or another writer came between: read again.
             log.warning("an action was changed by another writer", job=action.job, action=action.id)
@@ -304,10 +367,18 @@ class Loop:
             return
         if after.stage != action.stage:
             self._publish("action", action.job, {"id": action.id, "stage": after.stage, "note": after.note})
-        if after.stage == "verifying" and after.route == "replace" and after.made is not None:
-            await self._retarget(after.job, after.made)
         if after.closed:
-            await self._close(after)
+            self._unsettled[after.id] = after
+            await self._settled(after)
+
+    async def _settled(self, action: Action) -> None:
+        """Bring a closed action to its end; what fails is tried again at the next look."""
+        try:
+            await self._close(action)
+        except Exception:  # border: one action's end.
+            log.exception("a closed action could not be settled", job=action.job, action=action.id)
+        else:
+            del self._unsettled[action.id]
 
     async def _retarget(self, name: str, target: Target) -> None:
         job = self._jobs.get(name)
@@ -316,25 +387,20 @@ class Loop:
             await self._run(self._store.jobs.replace, self._jobs[name])
 
     async def _close(self, action: Action) -> None:
-        self._acting.discard(action.job)
-        status = self._status.get(action.job, JobStatus())
-        now = self._clock.now()
         pause = lost = None
-        if action.stage == "done":
-            held = status.checkpoint_at if action.checkpoint else action.opened_at
-            pause = (now - held).total_seconds() if held else None
-            lost = await self._run(self._lost_steps, action.job, status.run)
-            taken = action.checkpoint.seconds if action.checkpoint else None
-            status = replace(
-                status, restore_seconds=(now - action.stage_at).total_seconds(),
-                checkpoint_seconds=taken or status.checkpoint_seconds,
-            )  # fmt: skip
-            await self._save(action.job, status)
-        if action.note == CANNOT_BE_ASKED:
-            await self._save(action.job, replace(status, answers_prepare=False))
+        closed_at = action.closed_at or self._clock.now()
+        if action.job in self._jobs:
+            status = self._status.get(action.job, JobStatus())
+            if action.stage == "done":
+                held = status.checkpoint_at if action.checkpoint else action.opened_at
+                pause = (closed_at - held).total_seconds() if held else None
+                lost = await self._run(self._lost_steps, action.job, status.run)
+            await self._amend(action.job, lambda status: turn.moved(status, action, closed_at))
         if action.stage in ("rolled_back", "cancelled") and "apacity" in action.note:
             self.watch.short_of(action.target.provider, action.new.id, 30.0)
         await self._run(self._operator.settle, action, lost, pause)
+        self._moved.pop(action.job, None)
+        self._acting.discard(action.job)
         job = self._jobs.get(action.job)
         if job is not None and job.state == "deleting":
             # Its deletion waited for the action to come to a safe end.
@@ -351,31 +417,13 @@ class Loop:
             return None
         return max(0, spans[-2].last_step - spans[-1].first_step + 1)
 
-    # Money.
-
-    def _charge(self, name: str, allocation: Allocation) -> None:
-        """Write down what the job cost since the last charge, by the price of the machine it is on."""
-        if allocation.offer.price is None or allocation.state not in ("running", "pending", "stopping"):
-            return
-        now = self._clock.now()
-        job = self._jobs[name]
-        before = self._store.ledger.charges(name)
-        start = before[-1].start + timedelta(seconds=before[-1].seconds) if before else job.registered_at
-        seconds = (now - start).total_seconds()
-        if seconds <= 0:
-            return
-        usd = allocation.offer.price.usd_per_hour * seconds / 3600
-        reason = "moving" if name in self._acting else "running"
-        self._store.ledger.charge([Charge(name, allocation.offer.id, start, seconds, usd, reason)])
-
     # What people and programs ask.
 
     async def look(self, job: str) -> Look:
         """Forecast a job and weigh its options now, acting on nothing. Raises ``Missing``."""
         if job not in self._jobs:
             raise Missing(f"no job {job!r} - see `scaleahead job list`")
-        known = Known(self._jobs[job], self._status.get(job, JobStatus()), await self._moves(job))
-        return (await self.watch.look([known]))[0]
+        return (await self.watch.look([await self._known(job)]))[0]
 
     def seen(self, job: str) -> Look | None:
         """Give what this job's last turn saw."""
@@ -406,18 +454,23 @@ class Loop:
 
     async def approve(self, decision: str, by: str) -> Decision:
         """Let a waiting decision be acted on. Raises ``Missing``, ``Stale``."""
-        marked = await self._run(self._store.decisions.mark, decision, "approved", by, "waiting")
-        job = self._jobs.get(marked.job)
+        asked = await self._run(self._store.decisions.get, decision)
+        job = self._jobs.get(asked.job)
         if job is None or job.target is None:
-            raise Missing(f"job {marked.job!r} is gone")
+            raise Missing(f"job {asked.job!r} is gone")
+        # Everything that may fail comes before the mark: an approval that could not be acted on can be given again.
         allocation = await self.watch.allocation(job.target)
-        look = self._seen.get(marked.job) or await self.look(marked.job)
+        look = self._seen.get(asked.job) or await self.look(asked.job)
+        marked = await self._run(self._store.decisions.mark, decision, "approved", by, "waiting")
+        self._newest.pop(asked.job, None)
         await self._act(marked, replace(look, allocation=allocation))
         return await self._run(self._store.decisions.get, decision)
 
     async def reject(self, decision: str, by: str) -> Decision:
         """Refuse a waiting decision. Raises ``Missing``, ``Stale``."""
-        return await self._run(self._store.decisions.mark, decision, "rejected", by, "waiting")
+        marked = await self._run(self._store.decisions.mark, decision, "rejected", by, "waiting")
+        self._newest.pop(marked.job, None)
+        return marked
 
     async def registered(self, job: Job) -> None:
         """Begin to follow a job."""
@@ -434,10 +487,12 @@ class Loop:
     async def removed(self, name: str) -> None:
         """Forget a job."""
         self._poller.remove(name)
-        self._jobs.pop(name, None)
-        self._status.pop(name, None)
-        self._seen.pop(name, None)
-        self._offer_of.pop(name, None)
+        self.watch.forget(name)
+        self._bill.forget(name)
+        for known in (
+            self._jobs, self._status, self._seen, self._offer_of, self._moved, self._newest, self._amending,
+        ):  # fmt: skip
+            known.pop(name, None)
 
     def health(self) -> Mapping[str, object]:
         """Say whether the loop does its work, and if not, why."""

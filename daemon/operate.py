@@ -27,7 +27,6 @@ log = structlog.get_logger()
 
 _NAMESPACE = uuid.UUID("6c1f3d3e-6f0b-5c55-9b1f-3f5a86a9d0c1")
 _STEPS_AT_ONCE = 6
-CANNOT_BE_ASKED = "the job cannot be asked for a checkpoint: it serves no prepare route"
 
 
 class HookCalls(Protocol):
@@ -83,7 +82,7 @@ class Operator:
             deadline=now + timedelta(seconds=act.stage_seconds("intended", self._patience)),
             checkpoint_required=status.answers_prepare and not killed and status.state != "done",
             old_run=status.run, victims=tuple(node.id for node in current.nodes[-gone:]) if gone else (),
-            recipe=job.recipe, epoch=self._epoch(),
+            nodes=tuple(node.id for node in current.nodes), recipe=job.recipe, epoch=self._epoch(),
         )  # fmt: skip
         opened = self._store.actions.open(action)
         self._failpoint("intent.committed")
@@ -223,7 +222,7 @@ class Operator:
         try:
             await self._hook.prepare(action.job, action.decision, action.deadline, f"moving to {action.new.id}")
         except NoRoute:
-            return await asyncio.to_thread(self._enter, action, act.Enter("cancelled", CANNOT_BE_ASKED))
+            return await asyncio.to_thread(self._enter, action, act.Enter("cancelled", act.CANNOT_BE_ASKED))
         except HookError as error:
             log.warning("the job could not be asked for a checkpoint", job=action.job, error=str(error))
         return action

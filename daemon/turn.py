@@ -9,11 +9,11 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from daemon import engine, speed
+from daemon import act, engine, speed
 from daemon.config import Timing
 from daemon.forecast.base import quantiles
 from daemon.look import Look
-from daemon.types import Decision, DecisionStatus, Drift, Forecast, History, Job, JobStatus, Report
+from daemon.types import Action, Decision, DecisionStatus, Drift, Forecast, History, Job, JobStatus, Report
 from policies import guards
 from policies.base import Policy
 from policies.types import Choice, Mode, Option, Settings, Situation
@@ -65,6 +65,23 @@ def heard(status: JobStatus, report: Report, now: datetime) -> JobStatus:
         memory_floor_gib=max([status.memory_floor_gib, *working]),
         error=None,
     )
+
+
+def moved(status: JobStatus, action: Action, at: datetime) -> JobStatus:
+    """Learn from a closed action what a move of this job takes, and whether it can be asked for a checkpoint.
+
+    Only a move that ends with the job's return shows how long that takes: a replacement ends with the old machine's.
+    """
+    if action.note == act.CANNOT_BE_ASKED:
+        return replace(status, answers_prepare=False)
+    if action.stage != "done":
+        return status
+    taken = action.checkpoint.seconds if action.checkpoint else None
+    returned = (at - action.stage_at).total_seconds() if action.route == "in_place" else None
+    return replace(
+        status, restore_seconds=status.restore_seconds if returned is None else returned,
+        checkpoint_seconds=status.checkpoint_seconds if taken is None else taken,
+    )  # fmt: skip
 
 
 def case(

@@ -308,6 +308,7 @@ class Action:
 
     ``version`` counts its saves: a save names the version it read and is refused if another came between.
     ``stopped_by_us`` is set before the stop is sent, so that only what we stopped is ever started again.
+    ``nodes`` are those of the group when the action began, ``victims`` the ones to be removed.
     ``deadline`` bounds the stage, ``asked_at`` is when the checkpoint was asked for, ``next_at`` the next look.
     """
 
@@ -330,6 +331,7 @@ class Action:
     stopped_by_us: bool = False
     made: Target | None = None
     victims: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
     recipe: LaunchRecipe | None = None
     attempts: int = 0
     rollback_reason: str = ""

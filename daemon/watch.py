@@ -29,6 +29,7 @@ log = structlog.get_logger()
 
 _ROUTES_TRIED = 6
 _REFUSED_FOR = timedelta(minutes=30)
+_UNANSWERED_FOR = timedelta(seconds=1)
 _T = TypeVar("_T")
 
 
@@ -82,7 +83,7 @@ class Watch:
         self._clock = clock
         self._timing = timing
         self._threads = threads
-        self._refused: dict[tuple[str, str], tuple[str, datetime]] = {}
+        self._refused: dict[str, dict[str, tuple[str, datetime]]] = {}
         self._shortages: dict[tuple[str, str], datetime] = {}
         self._unscored: dict[str, Forecast] = {}
         self.horizon = Horizon()
@@ -90,12 +91,11 @@ class Watch:
     async def look(self, known: Sequence[Known]) -> list[Look]:
         """Look at a batch of jobs, in the same order."""
         names = [k.job.name for k in known]
-        histories, drifts = await self._run(lambda: self._read(names))
-        drifts = {k.job.name: self._checked(k, drifts.get(k.job.name, Drift()), histories[k.job.name]) for k in known}
+        histories, drifts = await self._run(self._read, known)
         forecasts = await self._forecast([histories[name] for name in names])
         for name, forecast in zip(names, forecasts, strict=True):
             self._unscored.setdefault(name, forecast)
-        present = self._persist.predict([histories[name] for name in names], self.horizon)
+        present = await self._run(self._persist.predict, [histories[name] for name in names], self.horizon)
         await self._run(lambda: self._store.telemetry.save_forecasts(forecasts, drifts))
         return list(
             await asyncio.gather(
@@ -121,10 +121,18 @@ class Watch:
         """Remember that a cloud had none of an offer."""
         self._shortages[provider, offer] = self._clock.now() + timedelta(minutes=minutes)
 
+    def forget(self, job: str) -> None:
+        """Forget a job that was removed: another of its name must not inherit its past."""
+        self._refused.pop(job, None)
+        self._unscored.pop(job, None)
+
     # One turn's reading, in order.
 
-    def _read(self, names: Sequence[str]) -> tuple[dict[str, History], dict[str, Drift]]:
-        return self._store.telemetry.histories(names), dict(self._store.telemetry.drifts())
+    def _read(self, known: Sequence[Known]) -> tuple[dict[str, History], dict[str, Drift]]:
+        histories, before = self._store.telemetry.histories([k.job.name for k in known]), self._store.telemetry.drifts()
+        return histories, {
+            k.job.name: self._checked(k, before.get(k.job.name, Drift()), histories[k.job.name]) for k in known
+        }
 
     def _checked(self, known: Known, before: Drift, history: History) -> Drift:
         """Score a forecast once it is a lead time old: what it said of the time that a move must see ahead."""
@@ -133,7 +141,7 @@ class Watch:
         lead = timedelta(seconds=turn.move_cost(known.status, self._timing).lead())
         if forecast is None or not len(history) or self._clock.now() - forecast.made_at < lead:
             return before
-        del self._unscored[name]
+        self._unscored.pop(name, None)
         return drift.check(before, forecast, history)
 
     async def _forecast(self, histories: list[History]) -> list[Forecast]:
@@ -188,7 +196,7 @@ class Watch:
         reason = "" if look.drift.trusted else f"prediction is switched off for this job: {look.drift.reason}"
         return replace(
             look, options=weighed.options, plan=weighed.plan, choice=choice, shadow=twin, reason=reason,
-            forecast=main if not look.drift.trusted else look.forecast,
+            forecast=main if not look.drift.trusted else look.forecast, settings=settings,
         )  # fmt: skip
 
     def _engine(
@@ -220,7 +228,7 @@ class Watch:
             refusal, way = _way(provider, look.allocation, choice.option.offer, look.job)
             if refusal is None:
                 return replace(choice, option=replace(choice.option, route=way))
-            self._refused[look.job.name, choice.option.offer.id] = (refusal, now + _REFUSED_FOR)
+            self._refused.setdefault(look.job.name, {})[choice.option.offer.id] = (refusal.why, now + refusal.lasts)
             choice = self._decided(look, known, settings, policy, options, spent, stale)
         return replace(choice, option=options[0], reason="every better offer was refused by its pre-flight")
 
@@ -230,8 +238,8 @@ class Watch:
     ) -> Choice:  # fmt: skip
         now = self._clock.now()
         name, provider = look.job.name, look.job.target.provider if look.job.target else ""
-        refused = {offer: why for (job, offer), (why, until) in self._refused.items() if job == name and until > now}
-        short = {offer: until for (cloud, offer), until in self._shortages.items() if cloud == provider}
+        refused = {o: why for o, (why, until) in list(self._refused.get(name, {}).items()) if until > now}
+        short = {offer: until for (cloud, offer), until in list(self._shortages.items()) if cloud == provider}
         seen = turn.situation(look, settings, options, known.moves, short, refused, spent, now, stale)
         return turn.choose(policy, seen)
 
@@ -249,15 +257,26 @@ class Watch:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
 
-def _way(provider: Provider, allocation: Allocation, offer: Offer, job: Job) -> tuple[str | None, RouteName]:
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """Why there is no way to an offer, and for how long that is believed."""
+
+    why: str
+    lasts: timedelta = _REFUSED_FOR
+
+
+def _way(provider: Provider, allocation: Allocation, offer: Offer, job: Job) -> tuple[_Refusal | None, RouteName]:
     """Ask the provider for the way to an offer: why there is none, or its name."""
     try:
         way = provider.route(allocation, offer)
+    except errors.Transient as error:
+        # No answer is no refusal: it is passed over this once and asked about again next turn.
+        return _Refusal(str(error), _UNANSWERED_FOR), "stay"
     except errors.ProviderError as error:
-        return str(error), "stay"
+        return _Refusal(str(error)), "stay"
     match way:
         case Replace(reason) if job.recipe is None:
-            return f"needs a new machine ({reason}), and the job has no launch recipe", "stay"
+            return _Refusal(f"needs a new machine ({reason}), and the job has no launch recipe"), "stay"
         case Replace():
             return None, "replace"
         case InPlace():
@@ -267,6 +286,6 @@ def _way(provider: Provider, allocation: Allocation, offer: Offer, job: Job) -> 
         case Shrink():
             return None, "shrink"
         case Same():
-            return "it is what runs now", "stay"
+            return _Refusal("it is what runs now"), "stay"
         case _:
             assert_never(way)

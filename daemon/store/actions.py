@@ -13,7 +13,7 @@ from daemon.store.base import Conflict, Missing, Stale
 from daemon.store.codec import dumps, loads
 from daemon.store.database import Database, Found, Query, micros
 from daemon.store.lease import Fence
-from daemon.store.tables import ActionRow, CallRow, JobRow
+from daemon.store.tables import ActionRow, CallRow, JobRow, OutcomeRow
 from daemon.types import Action, CallRecord, DecisionStatus
 from providers.types import Target
 
@@ -76,6 +76,15 @@ class Actions:
     def unfinished(self) -> Sequence[Action]:
         """List open actions, oldest first."""
         statement = select(col(ActionRow.value)).where(col(ActionRow.is_open) == 1)
+        with self._database.read() as connection:
+            ordered = statement.order_by(col(ActionRow.opened_us), col(ActionRow.number))
+            values = connection.execute(ordered).scalars().all()
+        return [loads(Action, value) for value in values]
+
+    def unsettled(self) -> Sequence[Action]:
+        """List closed actions that have no outcome yet, oldest first: the process died between the two."""
+        settled = select(col(OutcomeRow.action))
+        statement = select(col(ActionRow.value)).where(col(ActionRow.is_open) == 0, col(ActionRow.id).not_in(settled))
         with self._database.read() as connection:
             ordered = statement.order_by(col(ActionRow.opened_us), col(ActionRow.number))
             values = connection.execute(ordered).scalars().all()

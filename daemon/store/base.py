@@ -165,6 +165,9 @@ class ActionStore(Protocol):
     def unfinished(self) -> Sequence[Action]:
         """List open actions, oldest first."""
 
+    def unsettled(self) -> Sequence[Action]:
+        """List closed actions that have no outcome yet, oldest first: the process died between the two."""
+
     def record(self, call: CallRecord) -> None:
         """Insert or update a call by its id; "sent" before it is made, resolved after."""
 
@@ -176,7 +179,7 @@ class LedgerStore(Protocol):
     """Money and results."""
 
     def charge(self, charges: Sequence[Charge]) -> None:
-        """Add charges. Idempotent on (job, start, reason)."""
+        """Add charges. Idempotent on (job, start, reason): the longest one stays, so that a charge may grow."""
 
     def spent(self, job: str) -> float:
         """Sum a job's dollars."""

@@ -20,7 +20,7 @@ class Ledger:
         self._database = database
 
     def charge(self, charges: Sequence[Charge]) -> None:
-        """Add charges. Idempotent on (job, start, reason): the first one stays.
+        """Add charges. Idempotent on (job, start, reason): the longest one stays, of equal ones the first.
 
         Raises ``StoreError`` for an amount that is not finite: it would make every sum unknown.
         """
@@ -33,7 +33,16 @@ class Ledger:
             return
         with self._database.write() as connection:
             rows = [_row(charge) for charge in charges]
-            connection.execute(self._database.insert(ChargeRow).on_conflict_do_nothing(), rows)
+            statement = self._database.insert(ChargeRow)
+            grown = {name: statement.excluded[name] for name in ("offer", "seconds", "usd")}
+            connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["job", "start_us", "reason"],
+                    set_=grown,
+                    where=statement.excluded["seconds"] > col(ChargeRow.seconds),
+                ),
+                rows,
+            )
 
     def spent(self, job: str) -> float:
         """Sum a job's dollars."""

@@ -434,6 +434,15 @@ def test_one_action_a_target(acting: Store) -> None:
     assert [one.id for one in acting.actions.unfinished()] == ["a-3"]
 
 
+def test_a_closed_action_is_unsettled_until_its_outcome_is_kept(acting: Store) -> None:
+    opened = acting.actions.open(action())
+    assert acting.actions.unsettled() == []
+    closed = acting.actions.save(replace(opened, stage="done", closed_at=NOW))
+    assert acting.actions.unsettled() == [closed]
+    acting.ledger.settle(outcome())
+    assert acting.actions.unsettled() == []
+
+
 def test_of_16_intents_on_one_target_exactly_one_wins(store: Store) -> None:
     store.jobs.add(job())
     for number in range(16):
@@ -584,6 +593,14 @@ def test_charges_count_once(store: Store) -> None:
     assert store.ledger.charges("bert") == sorted(charges, key=lambda one: (one.start, one.reason))
     with pytest.raises(StoreError, match="nan"):
         store.ledger.charge([Charge("bert", "small", later(9), 60.0, float("nan"))])
+
+
+def test_a_charge_grows_and_never_shrinks(store: Store) -> None:
+    first = Charge("bert", "small", NOW, 60.0, 0.1)
+    longer = replace(first, seconds=90.0, usd=0.15)
+    for charge in (first, longer, first):
+        store.ledger.charge([charge])
+    assert store.ledger.charges("bert") == [longer]
 
 
 def test_outcomes_are_kept_once(store: Store) -> None:

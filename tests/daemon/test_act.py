@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from daemon import turn
 from daemon.act import (
     Ask,
     CloudView,
@@ -20,19 +21,22 @@ from daemon.act import (
     enter,
     stage_seconds,
 )
-from daemon.types import CLOSED, Action, Checkpoint, JobStatus
-from providers.errors import Incompatible, NoCapacity, NotFound, ProviderError, Throttled, Unavailable
+from daemon.types import CLOSED, Action, Checkpoint, JobStatus, Stage
+from providers.errors import Incompatible, NoCapacity, NotFound, NotPermitted, ProviderError, Throttled, Unavailable
 from providers.types import (
     Allocation,
     InPlace,
     MachineState,
     Modify,
+    Node,
     Notice,
     Offer,
     Price,
+    Remove,
     Resources,
     Route,
     Same,
+    Shrink,
     Start,
     Stop,
     Target,
@@ -202,3 +206,35 @@ def _live(data: st.DataObject, acting: Action, job: JobStatus, world: MachineSta
 @given(st.sampled_from(["checkpointing", "stopping", "modifying", "starting", "verifying", "rolling_back"]))
 def test_every_stage_has_a_deadline(stage: str) -> None:
     assert 0 < stage_seconds(stage, PATIENCE) <= 3600  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("stage", ["switching", "retiring"])
+def test_an_old_machine_that_may_not_be_looked_at_is_not_gone(stage: Stage) -> None:
+    """Credentials revoked in the middle: it still runs and still costs money."""
+    unseen = CloudView(None, fault=NotPermitted("describe is not allowed"))
+    replacing = action(stage=stage, route="replace", made=replace(TARGET, id="vm-2"))
+    assert isinstance(advance(replacing, unseen, TRAINING, NOW, PATIENCE), Wait)
+    late = advance(replacing, unseen, TRAINING, NOW + timedelta(hours=2), PATIENCE)
+    assert isinstance(late, Enter)
+    assert late.stage == "needs_human"
+    gone = advance(replacing, replace(unseen, fault=NotFound("no such machine")), TRAINING, NOW, PATIENCE)
+    assert isinstance(gone, Enter)
+    assert gone.stage in ("verifying", "done")
+
+
+def test_a_group_that_did_not_grow_far_enough_gives_back_only_what_it_was_given() -> None:
+    """Two nodes at work, a third came under a name that sorts before theirs, a fourth did not come."""
+    nodes = tuple(Node(name, "running") for name in ("a-new", "b-old", "c-old"))
+    group = replace(TARGET, kind="group")
+    old, new = replace(OLD, nodes=2), replace(OLD, nodes=4)
+    growing = action(stage="rolling_back", route="grow", target=group, old=old, new=new, nodes=("b-old", "c-old"))
+    seen = CloudView(Allocation(group, "running", replace(OLD, nodes=3), nodes), Shrink(1))
+    assert advance(growing, seen, TRAINING, NOW, PATIENCE) == Perform(Remove(group, ("a-new",)))
+
+
+def test_only_a_move_that_ends_with_the_return_shows_how_long_a_return_takes() -> None:
+    closed = action(stage="done", checkpoint=Checkpoint("c", 1, 7.0))
+    after = turn.moved(TRAINING, closed, NOW + timedelta(seconds=90))
+    assert (after.restore_seconds, after.checkpoint_seconds) == (90.0, 7.0)
+    known = replace(TRAINING, restore_seconds=90.0)
+    assert turn.moved(known, replace(closed, route="replace"), NOW + timedelta(seconds=2)).restore_seconds == 90.0
