@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help demo test check bench format browser clean
+.PHONY: help demo test check bench train format browser clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -29,6 +29,10 @@ check: $(INSTALLED) ## format, lint, types, import rules
 
 bench: $(INSTALLED) ## the benchmarks, as ratios against a calibration loop
 	@$(BIN)/python -m tests.benchmarks
+
+train: $(INSTALLED) ## train the forecaster's weights anew: make train HISTORY="FILE..." MINUTES=100
+	@test -n "$(HISTORY)" || { echo "make train: name history files with HISTORY=\"FILE...\""; exit 2; }
+	@$(BIN)/python -m daemon.forecast.train --history $(HISTORY) --out daemon/forecast/weights --minutes $(or $(MINUTES),100)
 
 format: $(INSTALLED) ## put the sources into form
 	@$(BIN)/ruff format .
