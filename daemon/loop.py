@@ -24,7 +24,8 @@ from daemon.hook import Poller
 from daemon.look import Look
 from daemon.operate import Operator
 from daemon.store.base import Busy, Conflict, Lease, Missing, Stale, Store, StoreError
-from daemon.types import Action, Decision, Drift, Forecast, History, Job, JobStatus, Report
+from daemon.store.decisions import REPEATABLE
+from daemon.types import Action, Decision, DecisionStatus, Drift, Forecast, History, Job, JobStatus, Report
 from daemon.watch import Forecasts, Known, PolicyLookup, Watch
 from policies.types import Mode, Settings
 from providers.base import Provider
@@ -34,7 +35,7 @@ from providers.types import Allocation, Offer, Resources, Target
 log = structlog.get_logger()
 
 _T = TypeVar("_T")
-JOBS_AT_ONCE = 500
+JOBS_AT_ONCE = 128
 """Jobs in one turn: bounds its memory, and how long its writes keep other writers waiting."""
 USES_THE_NEW = frozenset({"verifying", "retiring", "done"})
 """Stages of a replacement in which the job belongs to the new machine."""
@@ -47,8 +48,17 @@ class _Newest:
     """A job's newest decision, as far as the next turn needs it."""
 
     id: str
-    waiting: bool
+    status: DecisionStatus
     offer: str
+    version: str
+
+    @classmethod
+    def of(cls, decision: Decision) -> "_Newest":
+        return cls(decision.id, decision.status, decision.choice.option.offer.id, decision.policy_version)
+
+    def repeats(self, last: "_Newest") -> bool:
+        same = (self.status, self.offer, self.version) == (last.status, last.offer, last.version)
+        return same and self.status in REPEATABLE
 
 
 class Loop:
@@ -91,6 +101,7 @@ class Loop:
         self._seen: dict[str, Look] = {}
         self._moved: dict[str, tuple[datetime, ...]] = {}
         self._newest: dict[str, _Newest] = {}
+        self._repeated: list[str] = []
         self._bill = Bill(store, clock)
         self._amending: dict[str, asyncio.Lock] = {}
         self._unsettled: dict[str, Action] = {}
@@ -247,7 +258,17 @@ class Loop:
                 raise
             except Exception:  # border: one job's turn.
                 log.exception("a job's turn failed", job=look.job.name)
+        await self._count()
         return looks
+
+    async def _count(self) -> None:
+        """Count the decisions that came again, all at once: a unit a job would take longer than the turn."""
+        try:
+            await self._run(self._store.decisions.repeat, self._repeated, self._clock.now())
+        except StoreError as error:
+            log.warning("repeated decisions could not be counted; trying again", error=str(error))
+        else:
+            self._repeated = []
 
     async def _known(self, name: str) -> Known:
         """Gather what is remembered of a job. Its moves are read once a process, and then kept up by ``_close``."""
@@ -258,7 +279,7 @@ class Loop:
 
     async def _conclude(self, look: Look) -> None:
         name = look.job.name
-        self._seen[name] = look
+        self._seen[name] = turn.brief(look)
         if look.allocation is not None:
             self._offer_of[name] = look.allocation.offer.id
             await self._notices(look.allocation, name)
@@ -313,22 +334,25 @@ class Loop:
             await self._act(kept, look)
 
     async def _once(self, decision: Decision) -> Decision | None:
-        """Keep a decision, unless the same one is already waiting for a person; one that no longer holds expires."""
-        name, offer = decision.job, decision.choice.option.offer.id
+        """Keep a decision, unless it is the newest one again; one that waits and no longer holds expires."""
+        name, fresh = decision.job, _Newest.of(decision)
         if name not in self._newest:
             for last in await self._run(self._store.decisions.of, name, 1):
-                self._newest[name] = _Newest(last.id, last.status == "waiting", last.choice.option.offer.id)
+                self._newest[name] = _Newest.of(last)
         newest = self._newest.get(name)
-        if newest is not None and newest.waiting:
-            if decision.status == "waiting" and newest.offer == offer:
+        if newest is not None and newest.status == "waiting":
+            if fresh.status == "waiting" and newest.offer == fresh.offer:
                 return None
             del self._newest[name]
             try:
                 await self._run(self._store.decisions.mark, newest.id, "expired", "scaleahead", "waiting")
             except Stale:
                 return None  # a person has just answered it; the next turn goes on from there
+        elif newest is not None and fresh.repeats(newest):
+            self._repeated.append(newest.id)
+            return None
         kept = await self._run(self._store.decisions.add, decision)
-        self._newest[name] = _Newest(kept.id, kept.status == "waiting", offer)
+        self._newest[name] = _Newest.of(kept)
         return kept if kept.id == decision.id else None
 
     async def _act(self, decision: Decision, look: Look) -> None:

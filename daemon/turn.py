@@ -173,6 +173,12 @@ def decide(identity: str, look: Look, settings: Settings, way: Mode, now: dateti
     )  # fmt: skip
 
 
+def brief(look: Look) -> Look:
+    """Keep of a look what is asked for between turns: hundreds of options a job would fill the memory."""
+    choice, shadow = (None if one is None else replace(one, rejected=()) for one in (look.choice, look.shadow))
+    return replace(look, options=(), choice=choice, shadow=shadow)
+
+
 def digest(forecast: Forecast, drift: Drift) -> dict[str, object]:
     """Put a forecast into a few figures that a person reads: quantiles at the near and the far end."""
     seen: dict[str, object] = {

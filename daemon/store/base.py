@@ -137,6 +137,9 @@ class DecisionStore(Protocol):
         "recommended", that one's ``repeats`` and ``last_at`` rise instead and it is returned.
         """
 
+    def repeat(self, decisions: Sequence[str], at: datetime) -> None:
+        """Count a repetition of each of these, in one unit and without reading them."""
+
     def get(self, decision: str) -> Decision:
         """Read one. Raises ``Missing``."""
 

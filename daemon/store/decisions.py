@@ -3,9 +3,10 @@
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import cast
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Text, bindparam, insert, select, update
 from sqlmodel import col
 
 from daemon.store.audit import Audit
@@ -42,6 +43,15 @@ class Decisions:
                 .values(repeats=col(DecisionRow.repeats) + 1, last_us=micros(last))
             )
             return _read(connection, newest.id)
+
+    def repeat(self, decisions: Sequence[str], at: datetime) -> None:
+        """Count a repetition of each of these, in one unit and without reading them."""
+        if not decisions:
+            return
+        again = update(DecisionRow).where(col(DecisionRow.id) == bindparam("of_id", type_=Text))
+        counted = again.values(repeats=col(DecisionRow.repeats) + 1, last_us=micros(at))
+        with self._database.write() as connection:
+            connection.execute(counted, [{"of_id": decision} for decision in sorted(decisions)])
 
     def get(self, decision: str) -> Decision:
         """Read one. Raises ``Missing``."""

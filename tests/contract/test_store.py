@@ -575,6 +575,14 @@ def test_a_released_lease_writes_no_action(acting: Store) -> None:
         acting.actions.save(opened)
 
 
+def test_repetitions_are_counted_in_one_unit(acting: Store) -> None:
+    acting.decisions.repeat([], NOW)
+    acting.decisions.repeat(["d-2", "d-1", "d-1", "ghost"], later(60))
+    one, two = acting.decisions.get("d-1"), acting.decisions.get("d-2")
+    assert (one.repeats, one.last_at) == (2, later(60))
+    assert (two.repeats, two.last_at) == (1, later(60))
+
+
 # Ledger
 
 

@@ -392,3 +392,35 @@ async def test_no_forecast_is_computed_on_the_event_loop(scene: Scene, monkeypat
     await scene.loop.turn(["bert"])
     assert watched.threads
     assert threading.get_ident() not in watched.threads
+
+
+async def test_what_is_remembered_of_a_job_is_small(scene: Scene) -> None:
+    """With hundreds of offers the options of one look take a megabyte; nobody asks for them between turns."""
+    await scene.add("bert")
+    await scene.say("bert", 6.0)
+    (look,) = await scene.loop.turn(["bert"])
+    kept = scene.loop.seen("bert")
+    assert kept is not None
+    assert look.choice is not None
+    assert look.options
+    assert look.choice.rejected
+    assert kept == replace(
+        look, options=(), choice=replace(look.choice, rejected=()),
+        shadow=look.shadow and replace(look.shadow, rejected=()),
+    )  # fmt: skip
+
+
+async def test_a_decision_that_comes_again_is_counted_and_not_written_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await scene.add("bert")
+    await scene.say("bert", 6.0)
+    await scene.loop.turn(["bert"])
+    monkeypatch.setattr(scene.store.decisions, "add", failing(scene.store.decisions.add, times=99))
+    with monkeypatch.context() as patched:
+        patched.setattr(scene.store.decisions, "repeat", failing(scene.store.decisions.repeat))
+        for _ in range(3):
+            scene.clock.advance(30)
+            await scene.loop.turn(["bert"])
+    (decision,) = scene.store.decisions.of("bert")
+    assert (decision.repeats, decision.last_at) == (3, scene.clock.now())
