@@ -106,6 +106,7 @@ class Loop:
         self._amending: dict[str, asyncio.Lock] = {}
         self._unsettled: dict[str, Action] = {}
         self._wake = asyncio.Event()
+        self._woken: set[str] | None = set()
         self._acting: set[str] = set()
         self._problem = "starting"
 
@@ -144,16 +145,24 @@ class Loop:
                 log.warning("the lease could not be renewed; trying again", error=str(error))
 
     async def _turns(self) -> None:
+        due = self._clock.monotonic() + self._config.timing.turn_seconds
         while True:
+            seconds = self._clock.real_seconds(max(0.0, due - self._clock.monotonic()))
             try:
-                seconds = self._clock.real_seconds(self._config.timing.turn_seconds)
                 await asyncio.wait_for(self._wake.wait(), timeout=seconds)
             except TimeoutError:
-                pass
-            self._wake.clear()
-            names = [name for name, job in self._jobs.items() if job.state == "active"]
+                self._woken = None
+            if self._woken is None:
+                due = self._clock.monotonic() + self._config.timing.turn_seconds
+            names = self._wanted()
             for start in range(0, len(names), JOBS_AT_ONCE):
                 await self.turn(names[start : start + JOBS_AT_ONCE])
+
+    def _wanted(self) -> list[str]:
+        """Take the active jobs to look at now: those with news, or all of them."""
+        woken, self._woken = self._woken, set()
+        self._wake.clear()
+        return [name for name, job in self._jobs.items() if job.state == "active" and (woken is None or name in woken)]
 
     async def _actions(self) -> None:
         while True:
@@ -174,8 +183,12 @@ class Loop:
     async def _run(self, function: Callable[..., _T], *arguments: object) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
-    def wake(self) -> None:
-        """Look at every job soon."""
+    def wake(self, job: str | None = None) -> None:
+        """Look soon at one job, or at every one."""
+        if job is None:
+            self._woken = None
+        elif self._woken is not None:
+            self._woken.add(job)
         self._wake.set()
 
     async def close(self) -> None:
@@ -290,7 +303,7 @@ class Loop:
         settings, _ = self._policies.get(look.job.policy)
         if settings.version != look.settings.version:
             # Weighed under a policy that was edited meanwhile: the new one has not been asked.
-            self._wake.set()
+            self.wake(name)
             return
         await self._decide(look, settings)
 
@@ -316,7 +329,7 @@ class Loop:
         await self._run(
             self._store.audit.note, "platform", "job killed for memory", name, {"machine": allocation.offer.id}
         )
-        self._wake.set()
+        self.wake(name)
 
     async def _decide(self, look: Look, settings: Settings) -> None:
         assert look.choice is not None
@@ -432,7 +445,7 @@ class Loop:
             await self.removed(job.name)
         log.info("an action is closed", job=action.job, action=action.id, stage=action.stage, note=action.note)
         self._publish("action", action.job, {"id": action.id, "stage": action.stage, "note": action.note})
-        self._wake.set()
+        self.wake(action.job)
 
     def _lost_steps(self, name: str, run: str | None) -> int | None:
         """Steps that the present run had to do again; ``None`` before it has reported any."""
@@ -471,10 +484,10 @@ class Loop:
         return await self._run(self.watch.weigh_only, look, settings, self._policies.make(settings), offers, spent_usd)
 
     def kick(self, job: str) -> None:
-        """Consider all jobs soon."""
+        """Ask a job and consider it soon."""
         if job in self._jobs:
             self._poller.poll_now(job)
-        self._wake.set()
+        self.wake(job)
 
     async def approve(self, decision: str, by: str) -> Decision:
         """Let a waiting decision be acted on. Raises ``Missing``, ``Stale``."""
@@ -506,7 +519,7 @@ class Loop:
     async def changed(self, job: Job) -> None:
         """Take a job's new settings."""
         await self.registered(job)
-        self._wake.set()
+        self.wake(job.name)
 
     async def removed(self, name: str) -> None:
         """Forget a job."""

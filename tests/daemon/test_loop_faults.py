@@ -424,3 +424,31 @@ async def test_a_decision_that_comes_again_is_counted_and_not_written_again(
             await scene.loop.turn(["bert"])
     (decision,) = scene.store.decisions.of("bert")
     assert (decision.repeats, decision.last_at) == (3, scene.clock.now())
+
+
+async def test_news_of_one_job_is_no_reason_to_look_at_every_other(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every closed action and every change of a job wakes the loop: a sweep of thousands each time would never end."""
+    monkeypatch.setattr(scene.clock, "real_seconds", lambda seconds: 3600.0 * bool(seconds))
+    looked: asyncio.Queue[list[str]] = asyncio.Queue()
+
+    async def turn(names: Sequence[str]) -> None:
+        looked.put_nowait(list(names))
+
+    monkeypatch.setattr(scene.loop, "turn", turn)
+    for name in ("ada", "bert", "carl"):
+        await scene.add(name)
+    working = asyncio.create_task(scene.loop._turns())
+    try:
+        scene.loop.kick("bert")
+        assert await asyncio.wait_for(looked.get(), 5) == ["bert"]
+        scene.loop.kick("bert")
+        scene.loop.wake()
+        assert await asyncio.wait_for(looked.get(), 5) == ["ada", "bert", "carl"]
+        scene.clock.advance(31)
+        scene.loop.kick("carl")
+        assert await asyncio.wait_for(looked.get(), 5) == ["carl"]
+        assert await asyncio.wait_for(looked.get(), 5) == ["ada", "bert", "carl"]  # its time has come meanwhile
+    finally:
+        working.cancel()
