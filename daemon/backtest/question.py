@@ -108,12 +108,18 @@ def _clock(run: Run) -> Floats:
 
 
 def declarations(run: Run, size: int, names: Sequence[str]) -> tuple[Declared, ...]:
-    """Give the true changes of columns after the first ``size`` rows, as a job would declare them."""
+    """Give the true changes of columns after the first ``size`` rows, as a job would declare them.
+
+    Each column is declared at the next step too: else one that never changes again would be taken for undeclared.
+    """
     found: dict[int, dict[str, float]] = {}
     for name in names:
         values = run.column(name)
         known = np.flatnonzero(np.isfinite(values))
         fresh = known[np.concatenate([[True], values[known[1:]] != values[known[:-1]]])] if len(known) else known
+        if len(known) and known[0] < size:
+            present = float(values[known[known < size][-1]])
+            found.setdefault(int(run.step[size - 1]) + 1, {})[name.removeprefix("hp.")] = present
         for row in fresh[fresh >= size].tolist():
             found.setdefault(int(run.step[row]), {})[name.removeprefix("hp.")] = float(values[row])
     return tuple(Declared(step, found[step]) for step in sorted(found))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from daemon.forecast import spread
-from daemon.forecast.rows import Flags, Rows, grid, newest, stack, totals
+from daemon.forecast.rows import Flags, Rows, fill, grid, newest, stack, totals
 from daemon.forecast.schedule import ScheduleSamples
 from daemon.forecast.weights_file import Weights
 from daemon.types import Floats, History, Ints
@@ -19,6 +19,8 @@ CENTRES = 5
 HIDDEN = 48
 FARTHEST = 20.0
 """Everything is told in scales of the seen curve; centres and inputs are held within this many."""
+SPIKES = 8
+"""Under this many points no value is taken for a burst."""
 _POWERS = np.array([0.1, 0.25, 0.5, 0.8, 1.2, 2.0])
 
 Paths = dict[str, tuple[Floats, Floats]]
@@ -104,7 +106,7 @@ class Curves:
 def encode(rows: Rows, now: Floats, total: Floats) -> Encoded:
     """Encode seen curves: means over bins that are even in the logarithm of the step, scaled by the run itself."""
     size = len(rows)
-    values = np.where(rows.seen, rows.values, 0.0)
+    values = np.where(rows.seen, _without_spikes(rows), 0.0)
     log = np.log1p(rows.steps)
     newest_place = rows.values.shape[1] - 1 - np.argmax(rows.seen[:, ::-1], axis=1)
     oldest_place = np.argmax(rows.seen, axis=1)
@@ -145,6 +147,36 @@ def encode(rows: Rows, now: Floats, total: Floats) -> Encoded:
     ).astype(np.float64)
     still = (points < 3) | (np.ptp(np.where(rows.seen, values, last[:, None]), axis=1) <= 1e-12 * largest)
     return Encoded(sequence, static, last, scale * largest, law, held[:, -1], slope, np.maximum(now, 0.0), total, still)
+
+
+def _without_spikes(rows: Rows) -> Floats:
+    """Bring back into reach what shot far out of a curve that has come back since: float64[R, L].
+
+    In reach is all up to the curve's beginning, and ten interquartile ranges beyond the quartiles. Without this one
+    burst to 1e10, most often the very first value, would be the scale of all that follows.
+    A curve that is out of reach now is left as it is.
+    """
+    filled = fill(rows)
+    ranked = np.sort(np.where(rows.seen, rows.values, np.inf), axis=1)
+    count = rows.seen.sum(axis=1)
+    everything = np.arange(len(rows))
+    low, high = ranked[everything, count // 4], ranked[everything, np.maximum(3 * count // 4, count // 4)]
+    high = np.where(np.isfinite(high), high, low)
+    reach = 10 * (high - low)
+    first, last = _beginning(rows), filled[:, -1]
+    low, high = np.minimum(first, low - reach), np.maximum(first, high + reach)
+    inside = (last >= low) & (last <= high) & (count >= SPIKES)
+    low, high = np.where(inside, low, -np.inf), np.where(inside, high, np.inf)
+    found: Floats = np.clip(rows.values, low[:, None], high[:, None])
+    return found
+
+
+def _beginning(rows: Rows) -> Floats:
+    """Give the median of each curve's first three known values, its first of fewer: float64[R]."""
+    place = np.cumsum(rows.seen, axis=1)
+    opening = np.sort(np.where(rows.seen & (place <= 3), rows.values, np.inf), axis=1)[:, :3]
+    middle: Floats = opening[:, -2] if opening.shape[1] > 2 else opening[:, 0]
+    return np.where(np.isfinite(middle), middle, opening[:, 0])
 
 
 def _bins(values: Floats, seen: Flags, place: Ints) -> tuple[Floats, Floats, Floats]:

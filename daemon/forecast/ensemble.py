@@ -128,9 +128,11 @@ class Recurrent:
         deviations: dict[str, Floats] = {}
         for name, (path, deviation) in columns.items():
             if _finite(path) and _finite(deviation):
-                factor = self._parts.calibration.factor(name, ahead, behind) * learned.factors.get(name, 1.0)
+                offline = self._parts.calibration.factor(name, ahead, behind)
                 paths[name] = path[:, : len(steps)]
-                deviations[name] = deviation[:, : len(steps)] * factor
+                if name.startswith("metric.") and not isinstance(offline, float):
+                    paths[name] = _stretched(paths[name], offline)
+                deviations[name] = deviation[:, : len(steps)] * offline * learned.factors.get(name, 1.0)
         lost = sorted({*columns, *sample.paths, "step_seconds"} - paths.keys())
         return Forecast(
             history.job, made_at(history), int(history.step[-1]), steps,
@@ -138,6 +140,13 @@ class Recurrent:
             reason=self._parts.reason, declared=tuple(sample.declared),
             unknown=tuple(dict.fromkeys([*sample.unknown, *lost])),
         )  # fmt: skip
+
+
+def _stretched(path: Floats, factor: Floats) -> Floats:
+    """Stretch paths about their median: a metric's spread lies in its paths, not in the deviation around them."""
+    middle = np.median(path, axis=0)
+    found: Floats = middle + factor * (path - middle)
+    return found
 
 
 def _finite(values: Floats) -> bool:
