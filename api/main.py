@@ -133,15 +133,16 @@ async def _run(config: Config, clock: Clock, store: Store, stack: contextlib.Asy
     )  # fmt: skip
     server = _server(config, app)
     bound = _bind(config)
+    stack.push_async_callback(loop.close)
+    await loop.begin()
     scheduler = chores(store, providers, clock, loop.wake)
     scheduler.start()
     stack.callback(scheduler.shutdown, wait=False)
     serving = asyncio.create_task(server.serve(sockets=[bound]))
     _greet(config, store, bound)
     stack.push_async_callback(forecasts.stop)
-    # The page answers at once; the loop begins when the forecaster is there, or has failed and persistence stands in.
-    await forecasts.start()
-    working = asyncio.create_task(loop.run())
+    # The page answers at once; the first turn waits until the forecaster is there, or persistence must stand in.
+    working = asyncio.create_task(loop.run(ready=forecasts.start))
     watching = asyncio.create_task(book.watch(lambda problems: loop.wake()))
     try:
         await asyncio.wait({working, serving}, return_when=asyncio.FIRST_COMPLETED)
@@ -154,7 +155,6 @@ async def _run(config: Config, clock: Clock, store: Store, stack: contextlib.Asy
         for task in (working, watching):
             task.cancel()
         await asyncio.gather(working, watching, serving, return_exceptions=True)
-        await loop.close()
 
 
 def _lost(fault: BaseException) -> int:

@@ -337,7 +337,7 @@ def _resize(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> 
             victims = tuple(victim for victim in action.victims if victim in present)
             if not victims:
                 return Enter("needs_human", "the nodes named for removal are gone, and the group is still too large")
-            return Perform(Remove(action.target, victims))
+            return _overdue(action, now) or Perform(Remove(action.target, victims))
         case InPlace() | Replace() | None:
             pass
         case _:
@@ -367,7 +367,8 @@ def _retire(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> 
 
 def _verify(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> Step:
     back = job.heard_at is not None and job.heard_at >= action.stage_at and job.run != action.old_run
-    if action.route in ("grow", "shrink") and not action.checkpoint_required:
+    if action.route == "grow" or (action.route == "shrink" and not action.checkpoint_required):
+        # Nobody was asked to stop, so nobody comes back: that the nodes run is all there is to see.
         back = True
     if back:
         return Enter("retiring" if action.route == "replace" else "done", "the job is back")
@@ -391,6 +392,9 @@ def _roll_back(action: Action, cloud: CloudView, job: JobStatus, now: datetime) 
         case "pending" | "stopping" | "unknown":
             return _overdue(action, now) or Wait(f"the machine is {here.state}")
         case "stopped":
+            # Between looks it may be hours of shortage; then a person must know, whatever is tried.
+            if (late := _overdue(action, now)) is not None:
+                return late
             match cloud.route:
                 case InPlace(aspects) if aspects and not isinstance(cloud.fault, Incompatible):
                     return Perform(Modify(action.target, action.old, aspects[0]))

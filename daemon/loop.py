@@ -7,7 +7,7 @@ One observation's way: ``received`` (validated by the poller) -> stored -> ``tur
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -112,11 +112,8 @@ class Loop:
 
     # Life.
 
-    async def run(self) -> None:
-        """Take the lease, go on with what is open, and loop until cancelled or the lease is lost.
-
-        Raises ``Conflict`` when another process holds the lease and ``Stale`` when one takes it: then this must end.
-        """
+    async def begin(self) -> None:
+        """Take the lease and read what is known. Raises ``Conflict`` when another process holds the lease."""
         await self._run(lambda: self._lease.acquire(self._clock.now()))
         for job in await self._run(self._store.jobs.all):
             self._jobs[job.name] = job
@@ -126,11 +123,16 @@ class Loop:
         self._acting = {action.job for action in (*still_open, *self._unsettled.values())}
         for job in self._jobs.values():
             self._follow(job)
-        self._problem = ""
+
+    async def run(self, ready: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Loop until cancelled; the first turn waits for ``ready`` to return, polling and the lease do not.
+
+        Raises ``Stale`` when another process takes the lease: then this one must end.
+        """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._poller.run())
             tasks.create_task(self._hold())
-            tasks.create_task(self._turns())
+            tasks.create_task(self._turns(ready))
             tasks.create_task(self._actions())
 
     async def _hold(self) -> None:
@@ -144,7 +146,10 @@ class Loop:
                 # Whether it is still ours is not known; every write of an action asks the fence, and refuses if not.
                 log.warning("the lease could not be renewed; trying again", error=str(error))
 
-    async def _turns(self) -> None:
+    async def _turns(self, ready: Callable[[], Awaitable[None]] | None = None) -> None:
+        if ready is not None:
+            await ready()
+        self._problem = ""
         due = self._clock.monotonic() + self._config.timing.turn_seconds
         while True:
             seconds = self._clock.real_seconds(max(0.0, due - self._clock.monotonic()))
@@ -263,7 +268,9 @@ class Loop:
             await self._run(self._bill.charge, looks, frozenset(self._acting))
         except Exception:  # border: one turn. The next one comes; nothing was decided.
             log.exception("a turn failed")
+            self._problem = "the last turn failed; nothing is decided - see the log"
             return []
+        self._problem = ""
         for look in looks:
             try:
                 await self._conclude(look)

@@ -202,6 +202,8 @@ def inputs_hash(forecast: Forecast, options: Sequence[Option], settings: Setting
     for name in sorted(forecast.paths):
         found.update(name.encode())
         found.update(np.ascontiguousarray(forecast.paths[name]).tobytes())
+        if name in forecast.deviations:
+            found.update(np.ascontiguousarray(forecast.deviations[name]).tobytes())
     found.update(np.ascontiguousarray(forecast.probability).tobytes())
     for option in options:
         found.update(option.offer.id.encode())

@@ -196,7 +196,7 @@ class Watch:
         reason = "" if look.drift.trusted else f"prediction is switched off for this job: {look.drift.reason}"
         return replace(
             look, options=weighed.options, plan=weighed.plan, choice=choice, shadow=twin, reason=reason,
-            forecast=main if not look.drift.trusted else look.forecast, settings=settings,
+            forecast=main, settings=settings,
         )  # fmt: skip
 
     def _engine(

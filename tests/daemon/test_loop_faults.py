@@ -298,6 +298,7 @@ async def test_an_action_whose_end_was_not_settled_is_settled_by_the_next_proces
         running.call_soon_threadsafe(gone.set)
 
     monkeypatch.setattr(scene.store.jobs, "remove", remove)
+    await scene.loop.begin()
     working = asyncio.create_task(scene.loop.run())
     try:
         await asyncio.wait_for(gone.wait(), 5)
