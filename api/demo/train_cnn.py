@@ -10,7 +10,7 @@ from api.demo.training import Settings, Stage, main
 
 CLASSES, SIDE, WIDTH = 10, 32, 30
 TOTAL_STEPS = 130
-STAGES = (Stage(0.0, 16), Stage(0.2, 32), Stage(0.4, 64), Stage(0.6, 128), Stage(0.9, 256))
+STAGES = (Stage(0.0, 16), Stage(0.2, 32), Stage(0.4, 64), Stage(0.6, 128), Stage(0.9, 192))
 
 
 class Network(nn.Module):
