@@ -21,7 +21,7 @@ from daemon.types import Floats
 ORIGINS = (0.5, 0.7, 0.9)
 POINTS = 64
 FEW = 4
-LONGEST = 512
+LONGEST = 96
 NEIGHBOURS = 5
 _POWERS = np.array([0.1, 0.25, 0.5, 0.8, 1.2, 2.0])
 

@@ -93,6 +93,18 @@ def test_a_job_in_a_batch_is_foretold_as_it_is_alone(model: Curves):
         assert batch[1][name][0] == pytest.approx(alone[name][0], rel=1e-4, abs=1e-5)
 
 
+@each_model
+@pytest.mark.parametrize("place", [0, 25])
+def test_a_burst_that_is_over_is_not_the_scale_of_what_follows(model: Curves, place: int):
+    loss = 0.5 + 2 / np.sqrt(1.0 + np.arange(60))
+    burst = loss.copy()
+    burst[place] = 1e9
+    plain, shaken = (foretell(model, history({"metric.loss": values}, total=1200)) for values in (loss, burst))
+    first, second = (found["metric.loss"][0][:, -1] for found in (plain, shaken))
+    assert abs(np.median(second) - np.median(first)) < 0.5
+    assert np.ptp(second) < 20 * np.ptp(first)
+
+
 def test_weights_of_another_shape_are_refused():
     with pytest.raises(WeightsError, match="do not fit"):
         Curves(Weights({"curve.gru.bias": np.zeros(3, dtype=np.float32)}))

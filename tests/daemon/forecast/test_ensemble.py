@@ -77,6 +77,18 @@ def test_calibration_widens_deviations() -> None:
     np.testing.assert_allclose(widened.deviations["step_seconds"], 3 * plain.deviations["step_seconds"])
 
 
+def test_calibration_stretches_a_metric_about_its_median() -> None:
+    loss = 0.5 + 2 / np.sqrt(1.0 + np.arange(40)) + 0.01 * np.cos(7.0 * np.arange(40))
+    one = History("a", np.arange(40) * 10, np.arange(40) * 10.0, {"metric.loss": loss}, total_steps=1000)
+    plain, widened = (
+        Recurrent(Parts(Schedules(None), Curves(None), Usages(None), each)).predict([one], Horizon())[0]
+        for each in (Calibration(), Calibration({"metric": (3.0,) * 5}))
+    )
+    before, after = plain.paths["metric.loss"], widened.paths["metric.loss"]
+    np.testing.assert_allclose(np.median(after, axis=0), np.median(before, axis=0))
+    np.testing.assert_allclose(np.ptp(after, axis=0), 3 * np.ptp(before, axis=0))
+
+
 def test_a_path_that_is_not_finite_is_left_out_and_said() -> None:
     class Broken(Usages):
         def sample(self, histories: Any, grids: Any, samples: Any) -> Any:
