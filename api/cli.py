@@ -308,6 +308,24 @@ def token_add(
 
 
 @app.command()
+def replay(
+    traces: Annotated[list[Path], typer.Argument(metavar="TRACE...")],
+    value_of_time: Annotated[float | None, typer.Option(min=0, help="Dollars that an hour is worth.")] = None,
+    policy: Annotated[Path | None, typer.Option(help="Policy file with the policy to replay.")] = None,
+    schedule: Annotated[str, typer.Option(help="declared or inferred.")] = "declared",
+    speeds: Annotated[str, typer.Option(help="known: step times come from the trace, as from a profile.")] = "known",
+    compare: Annotated[str | None, typer.Option(help="Policies to compare, with commas between; all without it.")] = None,
+    boot: Annotated[float | None, typer.Option(min=0, help="Boot seconds, in the place of the trace's.")] = None,
+    jobs: Annotated[int, typer.Option(help="Processes; -1: one a core.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Replay traces under policies, against baselines and the clairvoyant optimum."""
+    from api import replay as replays
+
+    print(replays.replay(traces, value_of_time, policy, schedule, speeds, compare, boot, jobs, as_json))
+
+
+@app.command()
 def version(as_json: Json = False) -> None:
     """Show the version."""
     from importlib.metadata import version as installed

@@ -11,7 +11,7 @@ Only the first move of the plan is ever taken, and then everything is computed a
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -68,8 +68,34 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Profile:
+    """What is known of offers along the forecast, by offer id, both float[M, K]; it goes before ``Speeds`` and memory.
+
+    ``factor`` multiplies the forecast's step time, also the present offer's; ``misfit`` is the chance of not fitting.
+    """
+
+    factor: Mapping[str, Floats]
+    misfit: Mapping[str, Floats]
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """A machine launched now is used from grid interval ``intervals`` on: until then the job runs on where it is.
+
+    It stands still for ``wait_seconds`` before that, where it cannot run on for as long as the machine boots.
+    """
+
+    intervals: int = 0
+    wait_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
-    """Everything the engine needs of one job."""
+    """Everything the engine needs of one job.
+
+    With ``ahead`` a move begins at the end of its lead, and the lead is ``boot_seconds``, no margin added: the caller
+    looks again just when a move is due. Without it a move begins now, and is due one ``MoveCost.lead()`` early.
+    """
 
     forecast: Forecast
     current: Offer
@@ -84,6 +110,13 @@ class Case:
     spent_usd: float = 0.0
     deadline: datetime | None = None
     budget_usd: float | None = None
+    profile: Profile | None = None
+    ahead: Ahead | None = None
+
+    @property
+    def first(self) -> int:
+        """The grid interval from which on a move that begins now counts."""
+        return 0 if self.ahead is None else min(self.ahead.intervals, len(self.forecast.steps) - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +135,7 @@ class _Table:
     routes: tuple[RouteName, ...]
     seconds: Floats  # [M, K] on the current machine
     factor: Floats  # [O]
+    along: Floats | None  # [M, K, O] factors along the forecast, where a profile knows them
     usd_per_hour: Floats  # [O]
     misfit: Floats  # [M, K, U] chance of not fitting, for each distinct size
     size: Ints  # [O] -> U
@@ -140,15 +174,30 @@ def _tabulate(case: Case) -> _Table:
     steps = np.diff(forecast.steps, prepend=forecast.at_step).astype(np.float64)
     seconds = np.maximum(forecast.paths["step_seconds"], 0.0) * steps
     misfit, size, resource = _misfits(case, offers)
+    along = None
+    if case.profile is not None:
+        along, misfit = _profiled(case.profile, offers, factor, misfit[:, :, size])
+        size, resource = np.arange(len(offers)), resource[size] | (misfit.max(axis=(0, 1)) > 0)
     vot = case.settings.value_of_time_usd_per_hour
     half_restart = (case.move.checkpoint_seconds + case.move.restore_seconds) / 2
     pause = np.array([case.move.pause(route) for route in routes])
     bill_new = case.move.boot_seconds + case.move.checkpoint_seconds + case.move.restore_seconds
     return _Table(
-        offers=offers, routes=routes, seconds=seconds, factor=factor, usd_per_hour=price, misfit=misfit, size=size,
-        resource=resource, leave_usd=price * half_restart / 3600, enter_usd=price * bill_new / 3600, pause=pause,
-        enter=price * bill_new / 3600 + vot * pause / 3600,
+        offers=offers, routes=routes, seconds=seconds, factor=factor, along=along, usd_per_hour=price, misfit=misfit,
+        size=size, resource=resource, leave_usd=price * half_restart / 3600, enter_usd=price * bill_new / 3600,
+        pause=pause, enter=price * bill_new / 3600 + vot * pause / 3600,
     )  # fmt: skip
+
+
+def _profiled(profile: Profile, offers: Sequence[Offer], factor: Floats, misfit: Floats) -> tuple[Floats, Floats]:
+    """Put what a profile knows in the place of what was guessed: factors and chances, both [M, K, O]."""
+    factors, misfit = np.broadcast_to(factor, misfit.shape).copy(), misfit.copy()
+    for o, offer in enumerate(offers):
+        if offer.id in profile.factor:
+            factors[:, :, o] = profile.factor[offer.id]
+        if offer.id in profile.misfit:
+            misfit[:, :, o] = profile.misfit[offer.id]
+    return factors, misfit
 
 
 def _misfits(case: Case, offers: Sequence[Offer]) -> tuple[Floats, Ints, NDArray[np.bool_]]:
@@ -199,7 +248,10 @@ def _programme(case: Case, table: _Table) -> tuple[Floats, Ints]:
     probability = case.forecast.probability
     vot = case.settings.value_of_time_usd_per_hour
     gamma = 1.0 - case.settings.safety.memory_quantile
-    hours = (probability @ table.seconds)[:, None] * table.factor[None, :] / 3600
+    if table.along is None:
+        hours = (probability @ table.seconds)[:, None] * table.factor[None, :] / 3600
+    else:
+        hours = np.einsum("m,mk,mko->ko", probability, table.seconds, table.along) / 3600
     rate = table.usd_per_hour + vot
     mean_misfit = np.einsum("m,mku->ku", probability, table.misfit)[:, table.size]
     kill = case.move.notice_seconds + case.move.boot_seconds + case.move.restore_seconds + case.move.rework_seconds
@@ -220,19 +272,22 @@ def _programme(case: Case, table: _Table) -> tuple[Floats, Ints]:
     return value, follow
 
 
-def _sequences(follow: Ints) -> Ints:
-    """For each first offer, the offers of its plan [K, O]: it for the first interval, then as the programme says."""
+def _sequences(follow: Ints, first: int) -> Ints:
+    """For each first offer, the offers of its plan [K, O]: it for one interval, then as the programme says.
+
+    Before interval ``first`` every plan is where the job is now.
+    """
     count, width = follow.shape
-    path = np.empty((count, width), dtype=np.int64)
-    path[0] = np.arange(width)
-    for k in range(1, count):
+    path = np.zeros((count, width), dtype=np.int64)
+    path[first] = np.arange(width)
+    for k in range(first + 1, count):
         path[k] = follow[k, path[k - 1]]
     return path
 
 
 def _options(case: Case, table: _Table, value: Floats, follow: Ints) -> tuple[Option, ...]:
-    path = _sequences(follow)
-    hours, usd, first_usd = _totals(table, path)
+    path = _sequences(follow, case.first)
+    hours, usd, first_usd = _totals(case, table, path)
     vot = case.settings.value_of_time_usd_per_hour
     objective = usd + vot * hours
     saving = objective[:, :1] - objective
@@ -243,7 +298,7 @@ def _options(case: Case, table: _Table, value: Floats, follow: Ints) -> tuple[Op
     misfit = _window_misfit(case, table)
     due = _due(case, table, follow)
     progress = float(case.forecast.steps[-1] - case.forecast.at_step)
-    lead = case.move.lead()
+    lead = _lead(case)
     made = [
         Option(
             offer=offer, route=table.routes[o], kind=_kind(case.current, offer) if o else None,
@@ -257,21 +312,37 @@ def _options(case: Case, table: _Table, value: Floats, follow: Ints) -> tuple[Op
         )
         for o, offer in enumerate(table.offers)
     ]  # fmt: skip
-    order = sorted(range(1, len(made)), key=lambda o: (float(value[0, o] + table.enter[o]), made[o].offer.id))
+    order = sorted(range(1, len(made)), key=lambda o: (float(value[case.first, o] + table.enter[o]), made[o].offer.id))
     return (made[0], *(made[o] for o in order))
 
 
-def _totals(table: _Table, path: Ints) -> tuple[Floats, Floats, Floats]:
+def _lead(case: Case) -> float:
+    return case.move.lead() if case.ahead is None else case.move.boot_seconds
+
+
+def _totals(case: Case, table: _Table, path: Ints) -> tuple[Floats, Floats, Floats]:
     """Hours and dollars to the end [M, O] of each first offer's plan, and the dollars of its first move [O]."""
     factor = np.where(np.isfinite(table.factor), table.factor, 1e6)
-    hours = table.seconds @ (factor[path] / 3600)
-    usd = table.seconds @ ((factor * table.usd_per_hour)[path] / 3600)
+    if table.along is None:
+        hours = table.seconds @ (factor[path] / 3600)
+        usd = table.seconds @ ((factor * table.usd_per_hour)[path] / 3600)
+    else:
+        along = np.where(np.isfinite(table.along), table.along, 1e6)
+        taken = np.take_along_axis(along, path[None], axis=2)  # [M, K, O]
+        hours = np.einsum("mk,mko->mo", table.seconds, taken) / 3600
+        usd = np.einsum("mk,mko,ko->mo", table.seconds, taken, table.usd_per_hour[path]) / 3600
     moved = path[1:] != path[:-1]
+    # What the first move costs stands below; it is the one at this interval.
+    moved[: case.first] = False
     later_hours = np.where(moved, table.pause[path[1:]], 0.0).sum(axis=0) / 3600
     later_usd = np.where(moved, table.enter_usd[path[1:]] + table.leave_usd[path[:-1]], 0.0).sum(axis=0)
     first_usd = table.enter_usd + table.leave_usd[0]
     first_usd[0] = 0.0
     first_hours = table.pause / 3600
+    if case.ahead is not None:
+        first_hours = first_hours + case.ahead.wait_seconds / 3600
+        first_usd = first_usd + table.usd_per_hour[0] * case.ahead.wait_seconds / 3600
+        first_usd[0] = 0.0
     first_hours[0] = 0.0
     return hours + later_hours + first_hours, usd + later_usd + first_usd, first_usd
 
@@ -311,14 +382,25 @@ def _window_misfit(case: Case, table: _Table) -> Floats:
     A trajectory's residual persists, so over the window its greatest chance counts, not the sum. On another offer the
     window is twice as long: its own move there takes one lead time, leaving it again takes another.
     """
-    begins = np.cumsum(table.seconds, axis=1) - table.seconds
-    window = case.move.lead()
+    begins = _begins(table)
+    window, first = _lead(case), case.first
     chance = np.empty(len(table.offers))
     for length, columns in ((window, slice(0, 1)), (2 * window, slice(1, None))):
         inside = begins <= length
+        if columns.start:
+            inside[:, :first] = False  # by then the job is not there yet
+        else:
+            inside[:, : first + 1] = True
         greatest = np.where(inside[..., None], table.misfit, 0.0).max(axis=1)
         chance[columns] = (case.forecast.probability @ greatest)[table.size[columns]]
-    return np.where(np.isfinite(table.factor), np.clip(chance, 0.0, 1.0), 1.0)
+    known = table.along is not None or np.isfinite(table.factor)
+    return np.where(known, np.clip(chance, 0.0, 1.0), 1.0)
+
+
+def _begins(table: _Table) -> Floats:
+    """Seconds [M, K] until each interval begins, if the job stays."""
+    there = table.seconds if table.along is None else table.seconds * table.along[:, :, 0]
+    return np.asarray(np.cumsum(there, axis=1) - there)
 
 
 def _resource(table: _Table, o: int) -> str:
@@ -327,10 +409,11 @@ def _resource(table: _Table, o: int) -> str:
 
 def _walk(case: Case, table: _Table, follow: Ints) -> list[tuple[int, int, float]]:
     """The plan from staying on: (interval, offer, seconds until the interval begins, early decile) a move."""
-    begins = np.cumsum(table.seconds, axis=1) - table.seconds
+    begins = _begins(table)
+    begins = begins - begins[:, case.first : case.first + 1]
     steps: list[tuple[int, int, float]] = []
     at = 0
-    for k in range(len(follow)):
+    for k in range(case.first, len(follow)):
         to = int(follow[k, at])
         if to != at:
             early = _Spreads(begins[:, k : k + 1], case.forecast.probability).of(0).deciles[0]
@@ -342,7 +425,7 @@ def _walk(case: Case, table: _Table, follow: Ints) -> list[tuple[int, int, float
 def _plan(case: Case, table: _Table, follow: Ints) -> tuple[PlannedMove, ...]:
     grid = np.concatenate(([case.forecast.at_step], case.forecast.steps))
     return tuple(
-        PlannedMove(table.offers[to].id, int(grid[k]), max(0.0, early - case.move.lead()))
+        PlannedMove(table.offers[to].id, int(grid[k]), _in_seconds(case, early))
         for k, to, early in _walk(case, table, follow)
     )
 
@@ -353,8 +436,13 @@ def _due(case: Case, table: _Table, follow: Ints) -> dict[int, float]:
     if walked:
         # Only the first move of the plan can be due; what follows is computed again after it.
         _, to, early = walked[0]
-        due[to] = max(0.0, early - case.move.lead())
+        due[to] = _in_seconds(case, early)
     return due
+
+
+def _in_seconds(case: Case, early: float) -> float:
+    """When a move must begin; ``early`` is counted from the first interval that a move now could be there for."""
+    return early if case.ahead is not None else max(0.0, early - case.move.lead())
 
 
 def _kind(current: Offer, offer: Offer) -> ActionKind:

@@ -1,0 +1,177 @@
+"""Pure decisions: play a trace with the daemon's own engine, guards and policies, under a virtual clock."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Literal, Protocol
+
+import numpy as np
+
+from daemon import engine
+from daemon.replay.future import BEGINNING, Future, Place, case, certain, first_misfit, lead, offers_of
+from daemon.replay.trace import Segment, Trace
+from daemon.replay.world import Result, World
+from policies import guards
+from policies.base import Policy
+from policies.types import Option, Settings, Situation
+
+Schedule = Literal["declared", "inferred"]
+
+POLL_SECONDS = 30.0
+LOOK_AGAIN_SECONDS = 300.0
+"""While polls show nothing new, everything is weighed again only after so long, or when a planned move is due."""
+LEAST_WAIT_SECONDS = 0.01
+MOST_KILLS = 200
+
+
+class Eyes(Protocol):
+    """What a policy sees of the future of a run."""
+
+    def future(self, world: World) -> Future:
+        """Look ahead from now. May look at the world's observations, never at what lies ahead of it."""
+
+
+@dataclass(slots=True)
+class Declared:
+    """The segments are declared, and a profile knows every offer under their hyperparameters."""
+
+    trace: Trace
+
+    def future(self, world: World) -> Future:
+        """Give the segments ahead."""
+        return certain(self.trace.ends, self.trace.pace().T, foreseen=True)
+
+
+@dataclass(slots=True)
+class Persisting:
+    """The present persists; a profile knows every offer under the present hyperparameters.
+
+    After a kill the present is what the job was killed by, until that has been passed.
+    """
+
+    trace: Trace
+
+    def future(self, world: World) -> Future:
+        """Let the present go on to the finish."""
+        column = self.trace.pace()[:, world.present]
+        return certain(self.trace.ends[-1:], column[None, :], foreseen=False)
+
+
+@dataclass(slots=True)
+class Cautious:
+    """Nothing of the schedule is known; a profile lists settings of hyperparameters, and any not yet seen may come.
+
+    The work left is taken to be equally likely under the present setting and under each unseen one, and under
+    ``crash`` an offer counts as fitting only if all of these fit: a jump gives no warning.
+    """
+
+    trace: Trace
+    _seen: set[tuple[tuple[str, float], ...]] = field(default_factory=set)
+
+    def future(self, world: World) -> Future:
+        """Mix the present with what was profiled and has not come yet."""
+        settings = [tuple(sorted(segment.hyperparameters.items())) for segment in self.trace.segments]
+        here = self.trace.segments[world.present]
+        now = settings[world.present]
+        self._seen.add(now)
+        first = {setting: s for s, setting in reversed(list(enumerate(settings)))}
+        ahead = [world.present, *(s for setting, s in first.items() if setting not in self._seen)]
+        pace = self.trace.pace()
+        columns = np.array([pace[:, s] * self._scaled(here, s) for s in ahead])
+        each = certain(np.arange(1.0, len(ahead) + 1), columns, foreseen=False)
+        misfit = each.misfit[0].max(axis=0) if self.trace.on_misfit == "crash" else each.misfit[0, 0]
+        return Future(self.trace.ends[-1:], each.pace.mean(axis=1, keepdims=True), misfit[None, None], np.ones(1))
+
+    def _scaled(self, here: Segment, s: int) -> float:
+        """Correct a profiled pace to the progress a step makes now: it grows at most as the batch does."""
+        there = self.trace.segments[s]
+        batch = there.hyperparameters.get("batch_size", 1.0) / here.hyperparameters.get("batch_size", 1.0)
+        return there.progress_per_step / (here.progress_per_step * batch)
+
+
+def play(trace: Trace, policy: Policy, eyes: Eyes, settings: Settings) -> Result:
+    """Play one trace to its end."""
+    return Run(trace, policy, eyes, settings).play()
+
+
+class Run:
+    """One run: a world, and the turns of a daemon that watches it."""
+
+    def __init__(self, trace: Trace, policy: Policy, eyes: Eyes, settings: Settings) -> None:
+        """Prepare. The first machine is chosen by what the eyes see before anything has run."""
+        self._trace = trace
+        self._policy = policy
+        self._eyes = eyes
+        self._settings = settings
+        self._offers = offers_of(trace)
+        self._ids = {offer.id: o for o, offer in enumerate(self._offers)}
+        self._moves: list[float] = []
+        self._next_at = 0.0
+        self._seen: tuple[object, ...] = ()
+        self.world = World(trace, self._first())
+
+    def play(self) -> Result:
+        """Take turns until the work is done."""
+        world = self.world
+        while not world.done:
+            if world.out_of_memory > MOST_KILLS:
+                raise ValueError(f"{self._trace.job}: killed more than {MOST_KILLS} times - the policy cannot run it")
+            wait = POLL_SECONDS
+            if world.stranded or (world.running and world.coming is None):
+                wait = self._look()
+            world.advance(world.now + wait)
+        return world.result()
+
+    def _look(self) -> float:
+        """Poll; decide if something is new or it is time. Give the seconds until the next poll."""
+        world = self.world
+        seen = (world.offer, world.present, world.stranded, world.moves)
+        if seen != self._seen or world.now >= self._next_at - LEAST_WAIT_SECONDS / 2:
+            self._seen = seen
+            self._next_at = world.now + self._turn()
+        return max(min(POLL_SECONDS, self._next_at - world.now), LEAST_WAIT_SECONDS)
+
+    def _turn(self) -> float:
+        """Decide once; give the seconds until it must be decided again."""
+        world = self.world
+        place = Place(world.progress, world.offer, not world.stranded)
+        future = self._eyes.future(world)
+        options = self._weigh(future, place, world.now)
+        moves = tuple(BEGINNING + timedelta(seconds=at) for at in self._moves)
+        situation = Situation(
+            self._trace.job, BEGINNING + timedelta(seconds=world.now), self._settings, options, moves=moves,
+            killed=world.stranded,
+        )  # fmt: skip
+        choice = guards.decide(self._policy, situation)
+        if choice.option.stays and not world.stranded:
+            return self._until(options)
+        taken = choice.option if not choice.option.stays else self._anything(options)
+        self._moves.append(world.now)
+        world.launch(self._ids[taken.offer.id], first_misfit(future, place) if place.running else None)
+        return POLL_SECONDS
+
+    def _until(self, options: tuple[Option, ...]) -> float:
+        due = [option.due_seconds for option in options[1:] if option.due_seconds]
+        return max(min([LOOK_AGAIN_SECONDS, *due]), LEAST_WAIT_SECONDS)
+
+    def _anything(self, options: tuple[Option, ...]) -> Option:
+        """A killed job must move: to what least likely does not fit."""
+        return min(options[1:], key=lambda option: (option.misfit, option.objective.mean))
+
+    def _weigh(self, future: Future, place: Place, now: float) -> tuple[Option, ...]:
+        grid, ahead = lead(self._trace, future, place)
+        moment = BEGINNING + timedelta(seconds=now)
+        return engine.weigh(case(self._trace, self._offers, grid, ahead, place, self._settings, moment)).options
+
+    def _first(self) -> int:
+        """Take the offer from which the plan costs least. It is there at once, so nothing is billed for it ahead."""
+        probe = World(self._trace, int(np.argmin(self._trace.pace()[:, 0])))
+        future = self._eyes.future(probe)
+        ranks: list[tuple[float, float, int]] = []
+        for o in range(len(self._offers)):
+            place = Place(0.0, o)
+            made = case(
+                self._trace, self._offers, future.cut(0.0), engine.Ahead(), place, self._settings, BEGINNING
+            )  # fmt: skip
+            stay = engine.weigh(made).options[0]
+            ranks.append((stay.misfit, stay.objective.mean, o))
+        return min(ranks)[2]
