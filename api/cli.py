@@ -314,7 +314,9 @@ def replay(
     policy: Annotated[Path | None, typer.Option(help="Policy file with the policy to replay.")] = None,
     schedule: Annotated[str, typer.Option(help="declared or inferred.")] = "declared",
     speeds: Annotated[str, typer.Option(help="known: step times come from the trace, as from a profile.")] = "known",
-    compare: Annotated[str | None, typer.Option(help="Policies to compare, with commas between; all without it.")] = None,
+    compare: Annotated[
+        str | None, typer.Option(help="Policies to compare, with commas between; all without it.")
+    ] = None,
     boot: Annotated[float | None, typer.Option(min=0, help="Boot seconds, in the place of the trace's.")] = None,
     jobs: Annotated[int, typer.Option(help="Processes; -1: one a core.")] = 1,
     as_json: Json = False,
