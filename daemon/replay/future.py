@@ -145,3 +145,13 @@ def first_misfit(future: Future, place: Place) -> float | None:
     if not len(bad):
         return None
     return place.progress if bad[0] == 0 else float(future.ends[bad[0] - 1])
+
+
+def seconds_to_misfit(future: Future, place: Place) -> float:
+    """Say how long the job can run where it is before it does not fit, infinite where none of that is foreseen."""
+    end = first_misfit(future, place)
+    if end is None:
+        return np.inf
+    future = future.cut(place.progress)
+    made = np.diff(np.minimum(future.ends, end), prepend=place.progress)
+    return float(made @ future.pace[0, :, place.offer])

@@ -7,7 +7,17 @@ from typing import Literal, Protocol
 import numpy as np
 
 from daemon import engine
-from daemon.replay.future import BEGINNING, Future, Place, case, certain, first_misfit, lead, offers_of
+from daemon.replay.future import (
+    BEGINNING,
+    Future,
+    Place,
+    case,
+    certain,
+    first_misfit,
+    lead,
+    offers_of,
+    seconds_to_misfit,
+)
 from daemon.replay.trace import Segment, Trace
 from daemon.replay.world import Result, World
 from policies import guards
@@ -143,14 +153,17 @@ class Run:
         )  # fmt: skip
         choice = guards.decide(self._policy, situation)
         if choice.option.stays and not world.stranded:
-            return self._until(options)
+            return self._until(options, future, place)
         taken = choice.option if not choice.option.stays else self._anything(options)
         self._moves.append(world.now)
         world.launch(self._ids[taken.offer.id], first_misfit(future, place) if place.running else None)
         return POLL_SECONDS
 
-    def _until(self, options: tuple[Option, ...]) -> float:
+    def _until(self, options: tuple[Option, ...], future: Future, place: Place) -> float:
         due = [option.due_seconds for option in options[1:] if option.due_seconds]
+        need = seconds_to_misfit(future, place) - self._trace.boot_seconds
+        if need > 0:
+            due.append(need)
         return max(min([LOOK_AGAIN_SECONDS, *due]), LEAST_WAIT_SECONDS)
 
     def _anything(self, options: tuple[Option, ...]) -> Option:
