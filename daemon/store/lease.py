@@ -37,15 +37,23 @@ class Fence:
             holder = f"{row.holder or 'nobody'} (epoch {row.epoch})" if row else "nobody"
             raise Stale(f"the lease is not ours but with {holder} - this process must not act")
 
-    def raise_to(self, epoch: int, holder: str) -> None:
-        """Let writes of this epoch pass, and show that this process lives."""
-        self.epoch, self.holder = epoch, holder
-        self._unlock()
+    def lock(self, epoch: int) -> int | None:
+        """Show that the holder of a coming epoch lives; give what keeps it shown, ``None`` without a file.
+
+        To be called before the epoch is committed: seen without its lock, the epoch would look like a dead process's.
+        """
         if self._path is None:
-            return
-        self._mark(epoch - 1).unlink(missing_ok=True)
-        self._descriptor = os.open(self._mark(epoch), os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return None
+        descriptor = os.open(self._mark(epoch), os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return descriptor
+
+    def raise_to(self, epoch: int, holder: str, descriptor: int | None) -> None:
+        """Let writes of this epoch pass; ``descriptor`` is what ``lock`` gave."""
+        self._unlock()
+        self.epoch, self.holder, self._descriptor = epoch, holder, descriptor
+        if self._path is not None:
+            self._mark(epoch - 1).unlink(missing_ok=True)
 
     def lower(self, epoch: int) -> None:
         """Let no more writes pass, if this is still the epoch."""
@@ -96,22 +104,32 @@ class HeldLease:
 
     def acquire(self, now: datetime) -> None:
         """Take the lease with a new epoch. Raises ``Conflict`` naming the holder while another's has not run out."""
-        with self._database.write() as connection:
-            # A row to lock even the first time, so that two first holders queue.
-            first = {"shard": SHARD, "holder": "", "epoch": 0, "expires_us": 0}
-            connection.execute(self._database.insert(LeaseRow).values(first).on_conflict_do_nothing())
-            row = connection.execute(_row().with_for_update()).one()
-            if self._is_kept(row, now):
-                until = moment(row.expires_us).isoformat(timespec="seconds")
-                raise Conflict(f"{row.holder} holds the lease until {until} - stop it, or wait until then")
-            epoch = row.epoch + 1
-            connection.execute(
-                update(LeaseRow)
-                .where(col(LeaseRow.shard) == SHARD)
-                .values(holder=self._holder, epoch=epoch, expires_us=micros(now + self._length))
-            )
+        descriptor: int | None = None
+        try:
+            with self._database.write() as connection:
+                epoch = self._next_epoch(connection, now)
+                descriptor = self._fence.lock(epoch)
+                connection.execute(
+                    update(LeaseRow)
+                    .where(col(LeaseRow.shard) == SHARD)
+                    .values(holder=self._holder, epoch=epoch, expires_us=micros(now + self._length))
+                )
+        except BaseException:
+            if descriptor is not None:
+                os.close(descriptor)
+            raise
         self.epoch = epoch
-        self._fence.raise_to(epoch, self._holder)
+        self._fence.raise_to(epoch, self._holder, descriptor)
+
+    def _next_epoch(self, connection: Connection, now: datetime) -> int:
+        # A row to lock even the first time, so that two first holders queue.
+        first = {"shard": SHARD, "holder": "", "epoch": 0, "expires_us": 0}
+        connection.execute(self._database.insert(LeaseRow).values(first).on_conflict_do_nothing())
+        row = connection.execute(_row().with_for_update()).one()
+        if self._is_kept(row, now):
+            until = moment(row.expires_us).isoformat(timespec="seconds")
+            raise Conflict(f"{row.holder} holds the lease until {until} - stop it, or wait until then")
+        return int(row.epoch) + 1
 
     def _is_kept(self, row: Found, now: datetime) -> bool:
         if row.holder in ("", self._holder) or row.expires_us <= micros(now):

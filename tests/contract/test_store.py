@@ -537,9 +537,12 @@ def test_the_lease_is_held_by_one(store: Store) -> None:
 
 
 def test_of_16_who_want_the_lease_one_has_it(store: Store) -> None:
+    """Ten rounds: a lease seen before its holder's sign of life was once taken by a second in half of them."""
     leases = [store.lease(f"holder {number}", 15) for number in range(16)]
-    taken = race(16, lambda number: leases[number].acquire(NOW))
-    assert sum(isinstance(one, Conflict) for one in taken) == 15
+    for _ in range(10):
+        taken = race(16, lambda number: leases[number].acquire(NOW))
+        assert sum(isinstance(one, Conflict) for one in taken) == 15
+        leases[next(i for i, one in enumerate(taken) if not isinstance(one, Conflict))].release()
 
 
 def test_a_lost_lease_writes_no_action(acting: Store, url: str, clock: VirtualClock) -> None:
