@@ -129,9 +129,10 @@ def coming(one: Found) -> str:
 
 
 def forecast(found: Found, past: Found, column: str | None) -> RenderableType:
-    if not found["steps"]:
-        return Text(plain(found["missing"]))
     known = list(found["quantiles"])
+    if not found["steps"] or not known:
+        why = found["missing"] or "nothing is foretold yet - the job must be heard of first"
+        return Text(plain(why))
     chosen = column or next((c for c in ("usage.gpu_memory_gib", "usage.memory_gib") if c in known), known[0])
     if chosen not in known:
         raise Failure(f"nothing is foretold of '{plain(chosen)}' - take one of: {plain(', '.join(known))}", 2)
