@@ -68,6 +68,7 @@ class CloudView:
     """What the cloud says now. ``fault`` is the error of the last read or call, ``pending`` the call not yet settled.
 
     ``route`` is the way from the present to the offer of the stage: the new one, or the old one when rolling back.
+    ``under_way`` is set while the cloud itself says that the pending call is being carried out.
     """
 
     allocation: Allocation | None
@@ -76,6 +77,7 @@ class CloudView:
     fault: ProviderError | None = None
     pending: Call | None = None
     pending_since: datetime | None = None
+    under_way: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +126,10 @@ def advance(action: Action, cloud: CloudView, job: JobStatus, now: datetime, pat
         return _overdue(action, now) or Wait(f"the cloud does not answer: {cloud.fault}")
     step = _STAGES[action.stage](action, cloud, job, now)
     if isinstance(step, Perform) and step.call == cloud.pending and cloud.pending_since is not None:
-        # That call is out and its effect not visible yet. Later it is repeated, with the token it was made with.
+        # That call is out and its effect not visible yet. Later it is repeated, with the token it was made with; never
+        # while the cloud says that it is carrying it out, however slow either side is, unless the stage is over.
         age = (now - cloud.pending_since).total_seconds()
-        if age < patience.repeat:
+        if age < patience.repeat or (cloud.under_way and now < action.deadline):
             return Wait("the last call's effect is not visible yet")
     return step
 

@@ -91,8 +91,9 @@ class Operator:
     async def advance(self, action: Action, status: JobStatus) -> Action:
         """Take as many steps as the world allows now. Raises ``Stale`` when the lease or the action is not ours."""
         for _ in range(_STEPS_AT_ONCE):
-            view = await asyncio.to_thread(self._view, action)
+            # Taken before the world is read: reading may be slow, and a view must never count as newer than it is.
             now = self._clock.now()
+            view = await asyncio.to_thread(self._view, action)
             step = act.advance(action, view, status, now, self._patience)
             bound = log.bind(job=action.job, decision=action.decision, action=action.id, stage=action.stage)
             match step:
@@ -145,9 +146,9 @@ class Operator:
         if last is not None and last.state == "refused" and last.sent_at >= action.stage_at:
             fault = _restore(last.error)
         pending = last.call if last is not None and last.state != "refused" else None
-        return act.CloudView(
-            allocation, route, made, fault, pending, last.sent_at if last is not None and pending is not None else None
-        )
+        since = last.sent_at if last is not None and pending is not None else None
+        under_way = last is not None and last.operation is not None and last.operation.state == "running"
+        return act.CloudView(allocation, route, made, fault, pending, since, under_way)
 
     def _last_call(self, provider: Provider, action: Action) -> CallRecord | None:
         records = self._store.actions.calls(action.id)

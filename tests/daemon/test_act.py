@@ -107,6 +107,15 @@ def test_a_call_whose_effect_is_not_visible_is_not_repeated_at_once() -> None:
     assert advance(stopping, out, TRAINING, late, PATIENCE) == Perform(Stop(TARGET))
 
 
+def test_a_call_that_the_cloud_is_carrying_out_is_not_repeated_while_the_stage_lasts() -> None:
+    out = view(pending=Stop(TARGET), pending_since=NOW, under_way=True)
+    stopping = action(stage="stopping", stopped_by_us=True, deadline=NOW + timedelta(seconds=900))
+    assert isinstance(advance(stopping, out, TRAINING, NOW + timedelta(seconds=600), PATIENCE), Wait)
+    over = advance(stopping, out, TRAINING, NOW + timedelta(seconds=900), PATIENCE)
+    assert isinstance(over, Enter)
+    assert over.stage == "rolling_back"
+
+
 def test_a_machine_someone_else_stopped_is_not_ours_to_start() -> None:
     step = advance(action(stage="stopping"), view("stopped"), TRAINING, NOW, PATIENCE)
     assert isinstance(step, Enter)
