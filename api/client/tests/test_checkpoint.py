@@ -31,8 +31,16 @@ def test_a_deadline_long_past_leaves_the_grace_only():
 
 
 def test_a_hold_ends_at_proceed():
-    handshake = ready(Request("d", deadline=2000.0))
-    threading.Timer(0.01, handshake.proceed).start()
+    told = []
+
+    def wall():
+        # The hold reads the wall while it has the lock: whoever is told to proceed then gets in only once it waits.
+        if not told:
+            told.append(threading.Thread(target=lambda: handshake.proceed()))
+            told[0].start()
+        return 1000.0
+
+    handshake = ready(Request("d", deadline=2000.0), wall)
     assert handshake.hold(30) == "proceed"
     assert handshake.state == "training"
 
