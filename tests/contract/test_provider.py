@@ -11,8 +11,11 @@ from typing import Protocol
 
 import pytest
 
+from providers.aws.budget import Budget
+from providers.aws.client import Client
+from providers.aws.provider import Aws
 from providers.base import Inventory, Provider
-from providers.catalog import with_nodes
+from providers.catalog import Catalog, with_nodes
 from providers.clock import VirtualClock
 from providers.errors import AnswerLost, Incompatible, NoCapacity, NotFound, QuotaExceeded, Throttled, WrongState
 from providers.simulated.cloud import Cloud
@@ -38,6 +41,8 @@ from providers.types import (
     Target,
     Terminate,
 )
+from tests.emulators.aws import Emulator
+from tests.emulators.aws import Fault as AwsFault
 from tests.providers.simulated.offers import FAR, LARGE, NOW, OFFERS, SMALL, SPOT
 
 
@@ -55,6 +60,7 @@ class World(Protocol):
     large: Offer
     far: Offer
     spot: Offer
+    quota: str
 
     def wait(self) -> None:
         """Let enough time pass for whatever is under way to end."""
@@ -79,6 +85,7 @@ class SimulatedWorld:
     """The simulated cloud, in this process or over HTTP."""
 
     small, large, far, spot = SMALL, LARGE, FAR, SPOT
+    quota = "on-demand cores"
 
     def __init__(self, cloud: Cloud, clock: VirtualClock, provider: Simulated) -> None:
         self.provider: Whole = provider
@@ -100,7 +107,7 @@ class SimulatedWorld:
         self._cloud.shortage(Shortage(offer.id))
 
     def limit(self, cpu_cores: float) -> None:
-        self._cloud.quota(Quota("on-demand cores", "cpu_cores", cpu_cores))
+        self._cloud.quota(Quota(self.quota, "cpu_cores", cpu_cores))
 
     def machines(self) -> int:
         return sum(not m.group and m.state != "terminated" for m in self._cloud.state().machines)
@@ -125,7 +132,75 @@ def over_http() -> Iterator[World]:
         server.close()
 
 
-WORLDS = {"simulated": in_process, "simulated over http": over_http}
+class AwsWorld:
+    """The AWS provider, through the real SDK, over the strict emulator."""
+
+    small, large, far, spot = SMALL, LARGE, FAR, SPOT
+    quota = "Running On-Demand Standard"
+
+    def __init__(self, emulator: Emulator, clock: VirtualClock) -> None:
+        self._emulator, self._clock = emulator, clock
+        known = Catalog({offer.id: offer for offer in OFFERS})
+        budget = Budget(clock)
+        client = Client("us-east-1", budget, emulator.url, FAKE_KEYS)
+        self.provider: Whole = Aws("aws", client, client, known, clock)
+        emulator.forbid("m7i.*", "p4d.*")
+        tags = [{"Key": "scaleahead", "Value": "demo"}]
+        self._ec2 = emulator.client("ec2")
+        template = {"ImageId": emulator.image(), "InstanceType": SMALL.machine_type}
+        self._ec2.create_launch_template(LaunchTemplateName="trainer", LaunchTemplateData=template)
+        launched = self._ec2.run_instances(
+            LaunchTemplate={"LaunchTemplateName": "trainer"}, InstanceType=SMALL.machine_type, MinCount=1, MaxCount=1,
+            Placement={"AvailabilityZone": "us-east-1a"},
+            TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
+        )  # fmt: skip
+        self.vm = Target("aws", "vm", launched["Instances"][0]["InstanceId"], "us-east-1a")
+        emulator.client("autoscaling").create_auto_scaling_group(
+            AutoScalingGroupName="nodes-1", MinSize=1, MaxSize=4, DesiredCapacity=2, AvailabilityZones=["us-east-1a"],
+            LaunchTemplate={"LaunchTemplateName": "trainer", "Version": "$Default"},
+            Tags=[{**tags[0], "PropagateAtLaunch": True}],
+        )  # fmt: skip
+        self.group = Target("aws", "group", "nodes-1", "us-east-1")
+        self.wait()
+
+    def wait(self) -> None:
+        self._clock.advance(300)
+
+    def fail(self, call: str, error: str, applied: bool) -> None:
+        code = {"AnswerLost": "", "Throttled": "RequestLimitExceeded"}[error]
+        self._emulator.fault(AwsFault(ACTIONS[call], code, 503, applied))
+
+    def spoil(self, call: str) -> None:
+        self._emulator.spoil(ACTIONS[call], "the disk is in use")
+
+    def exhaust(self, offer: Offer) -> None:
+        self._emulator.exhaust(offer.machine_type)
+
+    def limit(self, cpu_cores: float) -> None:
+        self._emulator.limit("L-1216C47A", cpu_cores)
+
+    def machines(self) -> int:
+        found = [one for r in self._ec2.describe_instances()["Reservations"] for one in r["Instances"]]
+        alone = [one for one in found if all(tag["Key"] != "aws:autoscaling:groupName" for tag in one["Tags"])]
+        return sum(one["State"]["Name"] != "terminated" for one in alone)
+
+
+ACTIONS = {"launch": "RunInstances", "stop": "StopInstances"}
+FAKE_KEYS = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+
+
+@contextmanager
+def aws() -> Iterator[World]:
+    clock = VirtualClock(NOW)
+    emulator = Emulator(clock)
+    emulator.start()
+    try:
+        yield AwsWorld(emulator, clock)
+    finally:
+        emulator.close()
+
+
+WORLDS = {"simulated": in_process, "simulated over http": over_http, "aws": aws}
 
 
 @pytest.fixture(params=WORLDS)
@@ -299,7 +374,7 @@ def test_routes_name_the_way(world: World):
 def test_a_route_refuses_what_a_quota_forbids_before_anything_stops(world: World):
     cores = world.small.resources.cpu_cores
     world.limit(3 * cores)
-    with pytest.raises(QuotaExceeded, match="on-demand cores"):
+    with pytest.raises(QuotaExceeded, match=world.quota):
         world.provider.route(world.provider.describe(world.vm), world.large)
     assert world.provider.describe(world.vm).state == "running"
     with pytest.raises(QuotaExceeded):

@@ -14,6 +14,7 @@ from daemon.store.base import Conflict, Store
 from daemon.store.open import open_store
 from daemon.types import Action, Checkpoint, Decision, Job, JobStatus
 from policies.types import Choice, Mode, Option, Spread
+from providers.base import Provider
 from providers.clock import VirtualClock
 from providers.simulated.cloud import Cloud
 from providers.simulated.provider import Simulated
@@ -38,18 +39,17 @@ class Killed(BaseException):
 class World:
     """One machine, the job on it, and a daemon that may die and come back."""
 
+    offers = (SMALL, LARGE)
+
     def __init__(self, path: Path, mode: Mode = "auto", recipe: LaunchRecipe | None = None) -> None:
         self.clock = VirtualClock(NOW)
-        self.cloud = Cloud(self.clock, (SMALL, LARGE), delays=Delays(), sleep=lambda _: None)
-        self.target = self.cloud.add_machine("vm-1", SMALL.id)
-        self.cloud.ask = self._ask
+        self._enter_cloud()
         self.path = path
         self.mode = mode
         self.reached: list[str] = []
         self.kill_at: int | None = None
         self.deaf = False
         self.asked: list[datetime] = []
-        self.runs_on = "vm-1"
         self.boots = 0
         self.status = JobStatus(heard_at=NOW, run="run-0", state="training")
         self.job = Job("bert", NOW, "default", hook="http://127.0.0.1:1/", target=self.target, recipe=recipe)
@@ -58,12 +58,19 @@ class World:
         self.start()
         self.store.jobs.add(self.job)
 
+    def _enter_cloud(self) -> None:
+        self.cloud = Cloud(self.clock, (SMALL, LARGE), delays=Delays(), sleep=lambda _: None)
+        self.provider: Provider = Simulated(self.cloud)
+        self.target = self.cloud.add_machine("vm-1", SMALL.id)
+        self.runs_on = "vm-1"
+        self.cloud.ask = self._ask
+
     def start(self) -> None:
         self.store = open_store(self.path, self.clock)
         lease = self.store.lease("test:1", 15)
         lease.acquire(self.clock.now())
         self.operator = Operator(
-            self.store, {"simulated": Simulated(self.cloud)}, self, self.clock, PATIENCE,
+            self.store, {self.provider.name: self.provider}, self, self.clock, PATIENCE,
             epoch=lambda: lease.epoch, failpoint=self._failpoint,
         )  # fmt: skip
 
@@ -94,10 +101,8 @@ class World:
 
     def live(self) -> None:
         """Let the job do what it would: save when asked, die and come back with its machine."""
-        self.cloud.tick()
         now = self.clock.now()
-        states = {name: self.cloud.machine(name) for name in self._machines()}
-        running = [name for name, machine in states.items() if machine.state == "running"]
+        running = self._running()
         if self.runs_on not in running:
             self.runs_on = ""
         if not running:
@@ -111,24 +116,26 @@ class World:
             self.status = replace(self.status, state="ready", checkpoint=checkpoint, checkpoint_at=now)
         self.status = replace(self.status, heard_at=now)
 
-    def _machines(self) -> list[str]:
-        return [machine.id for machine in self.cloud.state().machines]
+    def _running(self) -> list[str]:
+        self.cloud.tick()
+        return [machine.id for machine in self.cloud.state().machines if machine.state == "running"]
 
     # Driving it.
 
-    def decide(self, new: Offer = LARGE, route: str = "in_place") -> Decision:
+    def decide(self, new: Offer | None = None, route: str = "in_place") -> Decision:
+        new = new or self.offers[1]
         nothing = Spread.exactly(0.0)
         option = Option(
             new, route, "change_machine", nothing, nothing, nothing, nothing, 0.252, None, 0.0, None, 0.0, 0.0,  # type: ignore[arg-type]
             0.0, 0.0, 0.0, 0.0, 0.0,
         )  # fmt: skip
         return Decision(
-            "decision-1", "bert", self.clock.now(), "default", "v1", self.mode, "acting", SMALL,
+            "decision-1", "bert", self.clock.now(), "default", "v1", self.mode, "acting", self.offers[0],
             Choice(option, "a test"), (option,), "hash", {},
         )  # fmt: skip
 
     def intend(self, decision: Decision) -> None:
-        self.operator.intend(decision, self.job, self.status, Simulated(self.cloud).describe(self.target))
+        self.operator.intend(decision, self.job, self.status, self.provider.describe(self.target))
 
     async def turn(self, seconds: float = 5.0) -> Action | None:
         self.live()

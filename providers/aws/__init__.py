@@ -1,0 +1,1 @@
+"""Edge: Amazon Web Services: EC2 instances and Auto Scaling groups."""
