@@ -87,6 +87,7 @@ class ModeModel(Strict):
     change_machine: Mode | None = None
     attach_gpu: Mode | None = None
     resize_group: Mode | None = None
+    release: Mode | None = None
 
 
 class PricesModel(Strict):
