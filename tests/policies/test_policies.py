@@ -219,9 +219,7 @@ def test_goodput_is_pollux_on_paper():
 def test_goodput_counts_the_batch_that_a_larger_machine_allows():
     large = option(offer("g5.12xlarge", 4.0, gpus=4), 11.0, -1.0)
     seen = situation(stay(), large, observed=NOISY, settings=CHOOSES)
-    assert decide(
-        Goodput(), seen
-    ).option.stays  # 256 is the best batch there too, for more money
+    assert decide(Goodput(), seen).option.stays  # 256 is the best batch there too, for more money
     noisier = replace(seen, observed=NOISY | {"metric.gradient_noise_scale": 20000.0})
     choice = decide(Goodput(), noisier)
     assert choice.option is large
