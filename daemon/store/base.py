@@ -117,11 +117,15 @@ class Retention(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What one run of a job covered; ``first_step`` of the next one tells what had to be done again."""
+    """What one run of a job covered; ``first_step`` of the next one tells what had to be done again.
+
+    ``first_at`` is when its oldest kept row was received.
+    """
 
     run: str
     first_step: int
     last_step: int
+    first_at: datetime
 
 
 class Runs(Protocol):
@@ -150,8 +154,8 @@ class DecisionStore(Protocol):
     def of(self, job: str, limit: int = 50) -> Sequence[Decision]:
         """List a job's decisions, newest first."""
 
-    def since(self, at: datetime) -> Sequence[Decision]:
-        """List the decisions of all jobs, made or come again after a moment, that have a record, oldest first."""
+    def since(self, at: datetime, job: str | None = None) -> Sequence[str]:
+        """List the ids of decisions, made or come again after a moment, that have a record, oldest first."""
 
     def forget(self, before: datetime) -> int:
         """Remove the records, not the decisions, that are older and did not come again since; give how many."""

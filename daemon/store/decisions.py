@@ -66,13 +66,14 @@ class Decisions:
             rows = connection.execute(statement.limit(limit)).all()
         return [_decision(row) for row in rows]
 
-    def since(self, at: datetime) -> Sequence[Decision]:
-        """List the decisions of all jobs, made or come again after a moment, that have a record, oldest first."""
+    def since(self, at: datetime, job: str | None = None) -> Sequence[str]:
+        """List the ids of decisions, made or come again after a moment, that have a record, oldest first."""
         newest = func.coalesce(col(DecisionRow.last_us), col(DecisionRow.at_us))
-        statement = select(DecisionRow).where(col(DecisionRow.record).is_not(None), newest >= micros(at))
+        statement = select(col(DecisionRow.id)).where(col(DecisionRow.record).is_not(None), newest >= micros(at))
+        if job is not None:
+            statement = statement.where(col(DecisionRow.job) == job)
         with self._database.read() as connection:
-            rows = connection.execute(statement.order_by(col(DecisionRow.number))).all()
-        return [_decision(row) for row in rows]
+            return connection.execute(statement.order_by(col(DecisionRow.number))).scalars().all()
 
     def forget(self, before: datetime) -> int:
         """Remove the records, not the decisions, that are older and did not come again since; give how many."""
