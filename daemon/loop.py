@@ -463,6 +463,7 @@ class Loop:
             await self._amend(action.job, lambda status: turn.moved(status, action, closed_at))
         if action.stage in ("rolled_back", "cancelled") and "apacity" in action.note:
             self.watch.short_of(action.target.provider, action.new.id, 30.0)
+        await self._run(self._bill.overlap, action)
         await self._run(self._operator.settle, action, lost, pause)
         self._moved.pop(action.job, None)
         self._acting.discard(action.job)

@@ -138,7 +138,8 @@ def release(allocation: Allocation, stay: Option, move: engine.MoveCost) -> Opti
     """
     if allocation.target.kind != "vm" or allocation.state != "running":
         return None
-    seconds = move.checkpoint_seconds + move.stop_seconds + move.poll_seconds
+    # What was spent is known as of the last turn, and the next one comes only after another.
+    seconds = move.checkpoint_seconds + move.stop_seconds + 2 * move.poll_seconds
     cost = stay.usd_per_hour * seconds / 3600
     never = Spread.exactly(math.inf)
     return replace(

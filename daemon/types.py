@@ -372,7 +372,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """Money spent by a job on one offer over an interval. ``reason``: running, moving, lost."""
+    """Money spent by a job over an interval.
+
+    ``reason``: running, moving (while an action is open), overlap (the new machine of a move, before it is used), disk.
+    """
 
     job: str
     offer: str

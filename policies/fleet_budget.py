@@ -13,6 +13,7 @@ After Sia (SOSP'23: an integer programme over goodputs of a fixed cluster) and B
 width for each job from one price of money). What each is worth here: ``docs/decision-quality.md``.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
@@ -23,7 +24,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
 
 from policies.cost_per_progress import CostPerProgress
-from policies.guards import LIMITS, PAYBACK_SHARE, TIMING, must_leave, usd
+from policies.guards import LIMITS, PAYBACK_SHARE, TIMING, fits, must_leave, usd
 from policies.guards import payback as default_payback
 from policies.types import Choice, Option, Rejection, Situation
 
@@ -32,6 +33,7 @@ Floats = NDArray[np.float64]
 DELAY = 1.0
 """The share of the jobs that one job's dollars keep waiting: the best of 0 to 1.5 on fleets kept for choosing it."""
 GAP = 1e-4
+UNFIT_HOURS = 1e5
 
 
 class FleetOptions(BaseModel):
@@ -59,7 +61,10 @@ class FleetBudget(CostPerProgress):
         budget = rules.fleet_usd_per_hour
         tables = [_possible(situation) for situation in situations]
         price = DELAY * len(situations) / budget
-        cost = [np.array([o.hours.mean + price * o.usd.mean for o in options]) for options in tables]
+        cost = [
+            np.nan_to_num([o.hours.mean + price * o.usd.mean + _unfit(s, o) for o in options], nan=1e9, posinf=1e9)
+            for s, options in zip(situations, tables, strict=True)
+        ]
         rate = [np.array([o.usd_per_hour for o in options]) for options in tables]
         taken = allocate(cost, rate, budget - taken_usd_per_hour, rules.solver_seconds)
         return {s.job: float(r[o]) for s, r, o in zip(situations, rate, taken, strict=True)}
@@ -151,10 +156,19 @@ def _solve(cost: Sequence[Floats], rate: Sequence[Floats], budget: float, second
     return taken if sum(float(r[o]) for r, o in zip(rate, taken, strict=True)) <= budget * (1 + 1e-6) else None
 
 
+def _unfit(situation: Situation, option: Option) -> float:
+    """Weigh in hours that a job does not fit: far above any time it saves, so that need comes first in the fleet."""
+    if option.stays and situation.killed:
+        return UNFIT_HOURS
+    if fits(situation.settings, option):
+        return 0.0
+    return UNFIT_HOURS * (1.0 if math.isnan(option.misfit) else option.misfit)
+
+
 def _possible(situation: Situation) -> list[Option]:
     """List what a job could take now: staying, and what no limit refuses, if it may move at all."""
     stay = situation.stay
     if any(guard(situation, stay) is not None for guard in TIMING):
         return [stay]
     allowed = [o for o in situation.options[1:] if all(guard(situation, o) is None for guard in LIMITS)]
-    return allowed if must_leave(situation) and allowed else [stay, *allowed]
+    return [stay, *allowed]

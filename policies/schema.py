@@ -107,6 +107,7 @@ class PricesModel(Strict):
     discount: dict[Glob, Annotated[float, Field(ge=0, lt=1)]] = {}
     override: dict[Glob, Positive] = {}
     max_age_hours: Positive = Prices().max_age_hours
+    disk_usd_per_hour: Annotated[float, Field(ge=0, le=1e6)] = 0.0
 
 
 class PolicyModel(Strict):

@@ -113,11 +113,15 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Corrections of the catalog: share taken off by offer glob, exact dollars an hour by offer id, greatest age."""
+    """Corrections of the catalog: share taken off by offer glob, exact dollars an hour by offer id, greatest age.
+
+    ``disk_usd_per_hour`` is what a job's disks cost, which no catalog tells; they are paid while it stands still, too.
+    """
 
     discount: Mapping[str, float] = field(default_factory=dict)
     override: Mapping[str, float] = field(default_factory=dict)
     max_age_hours: float = 24.0 * 365
+    disk_usd_per_hour: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

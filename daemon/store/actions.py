@@ -41,7 +41,7 @@ class Actions:
             kept = self._stamp(action)
             if earlier := connection.execute(_find(action.id)).one_or_none():
                 return _same(earlier, kept)
-            _hold_job(connection, action.job)
+            _hold_job(connection, action.job, alone=action.budget_usd is not None)
             before = decisions.lock(connection, action.decision)
             if before.status in OVER:
                 raise Stale(f"decision {action.decision} is {before.status} - decide again")
@@ -151,18 +151,17 @@ def _same(earlier: Found, action: Action) -> Action:
     return found
 
 
-def _hold_job(connection: Connection, job: str) -> None:
-    """Keep the job from being removed while its action is opened."""
-    statement = select(col(JobRow.name)).where(col(JobRow.name) == job).with_for_update(read=True)
+def _hold_job(connection: Connection, job: str, alone: bool) -> None:
+    """Keep the job from being removed while its action is opened; ``alone`` also keeps out its other intents."""
+    statement = select(col(JobRow.name)).where(col(JobRow.name) == job).with_for_update(read=not alone)
     if connection.execute(statement).one_or_none() is None:
         raise Missing(f"there is no job named {job} - register it first")
 
 
 def _reserve(connection: Connection, action: Action) -> None:
-    """Check an intent against its budget. The job is held for this, so that of two intents one sees the other."""
+    """Check an intent against its budget. The job is held alone, so that of two intents one sees the other."""
     if action.budget_usd is None:
         return
-    connection.execute(select(col(JobRow.name)).where(col(JobRow.name) == action.job).with_for_update())
     spent = select(func.coalesce(func.sum(col(ChargeRow.usd)), 0.0)).where(col(ChargeRow.job) == action.job)
     aside = select(func.coalesce(func.sum(col(ActionRow.reserved_usd)), 0.0))
     aside = aside.where(col(ActionRow.job) == action.job, col(ActionRow.is_open) == 1)

@@ -76,8 +76,10 @@ def test_the_budget_goes_to_the_job_that_gains_most():
 def test_what_other_jobs_cost_is_taken_off_and_need_comes_first():
     assert FleetBudget().share([job("a", 8.0), job("b", 2.0)], 4.0) == {"a": 0.5, "b": 0.5}
     needy = job("a", 8.0)
-    needy = replace(needy, options=(replace(needy.stay, misfit=0.5), *needy.options[1:]))
-    assert FleetBudget().share([needy, job("b", 2.0)], 0.5)["a"] in (0.5, 3.0)
+    fitting = tuple(replace(one, misfit=0.5 if one.usd_per_hour < 2 else 0.0) for one in needy.options)
+    needy = replace(needy, options=fitting)
+    assert FleetBudget().share([needy, job("b", 2.0)], 0.5) == {"a": 3.0, "b": 1.0}
+    assert FleetBudget().share([needy], 3.0) == {"a": 1.0}, "need raises no budget"
 
 
 def test_a_job_that_may_not_move_now_keeps_what_it_has():
