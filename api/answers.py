@@ -9,7 +9,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from daemon.look import Look, PlannedMove
 from daemon.types import (
-    Charge,
     Checkpoint,
     Decision,
     DecisionStatus,
@@ -19,7 +18,6 @@ from daemon.types import (
     Job,
     JobState,
     JobStatus,
-    Outcome,
     Report,
     TrainingState,
 )
@@ -189,6 +187,7 @@ class DecisionBrief(Answer):
     route: RouteName
     changes: bool
     reason: str
+    advice: dict[str, Real]
     shadow: str
     by: str
 
@@ -214,6 +213,7 @@ def _brief(decision: Decision) -> dict[str, Any]:
         "route": taken.route,
         "changes": not taken.stays,
         "reason": decision.choice.reason,
+        "advice": dict(decision.choice.advice),
         "shadow": decision.shadow,
         "by": decision.by,
     }
@@ -242,9 +242,14 @@ class DecisionOut(DecisionBrief):
 
 def options_out(options: Sequence[Option], choice: Choice | None) -> list[OptionOut]:
     """Put each option beside what became of it."""
-    why = {r.offer: r for r in choice.rejected} if choice else {}
-    taken = choice.option.offer.id if choice else None
-    return [OptionOut.of(o, None if o.offer.id == taken else why.get(o.offer.id), o.offer.id == taken) for o in options]
+    if choice is None:
+        return [OptionOut.of(option) for option in options]
+    why, taken = {r.offer: r for r in choice.rejected}, choice.option
+    shown = [*options, taken] if taken.route == "release" else list(options)
+    here = [(o.offer.id, o.route == "release") == (taken.offer.id, taken.route == "release") for o in shown]
+    return [
+        OptionOut.of(o, None if is_it else why.get(o.offer.id), is_it) for o, is_it in zip(shown, here, strict=True)
+    ]
 
 
 def tame(value: object) -> object:
@@ -510,51 +515,6 @@ class PlanOut(Answer):
             forecast={"method": forecast.method, "reason": forecast.reason} if forecast else None,
             missing=look.reason,
         )
-
-
-class ChargeOut(Answer):
-    offer: str
-    start: datetime
-    seconds: float
-    usd: float
-    reason: str
-
-    @classmethod
-    def of(cls, charge: Charge) -> "ChargeOut":
-        return cls(offer=charge.offer, start=charge.start, seconds=charge.seconds, usd=charge.usd, reason=charge.reason)
-
-
-class OutcomeOut(Answer):
-    """What an action came to."""
-
-    action: str
-    decision: str
-    stage: str
-    pause_seconds: Real
-    promised_usd_per_hour: Real
-    lost_steps: int | None
-    note: str
-    at: datetime
-
-    @classmethod
-    def of(cls, outcome: Outcome) -> "OutcomeOut":
-        return cls(
-            action=outcome.action,
-            decision=outcome.decision,
-            stage=outcome.stage,
-            pause_seconds=outcome.pause_seconds,
-            promised_usd_per_hour=outcome.promised_usd_per_hour,
-            lost_steps=outcome.lost_steps,
-            note=outcome.note,
-            at=outcome.at,
-        )
-
-
-class LedgerOut(Answer):
-    job: str
-    spent_usd: float
-    charges: list[ChargeOut]
-    outcomes: list[OutcomeOut]
 
 
 class Problems(Answer):

@@ -19,8 +19,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-jobs = typer.Typer(help="Register, list, show, pause, resume and remove jobs.", no_args_is_help=True)
-policies = typer.Typer(help="Check policy files.", no_args_is_help=True)
+jobs = typer.Typer(help="Register, list, show, account for, pause, resume and remove jobs.", no_args_is_help=True)
+policies = typer.Typer(help="Check policy files, and compare them with what was decided.", no_args_is_help=True)
 prices = typer.Typer(help="The price catalog.", no_args_is_help=True)
 database = typer.Typer(help="The daemon's database.", no_args_is_help=True)
 tokens = typer.Typer(help="Tokens for the API.", no_args_is_help=True)
@@ -131,6 +131,12 @@ def job_show(job: JobName, as_json: Json = False) -> None:
     tell(here().get(job_path(job)), as_json, "job")
 
 
+@jobs.command("ledger")
+def job_ledger(job: JobName, as_json: Json = False) -> None:
+    """Show what a job has cost, about what other ways would have cost, and what its moves came to."""
+    tell(here().get(job_path(job, "/ledger")), as_json, "ledger")
+
+
 @jobs.command("pause")
 def job_pause(job: JobName, as_json: Json = False) -> None:
     """Leave a job as it is until it is resumed."""
@@ -189,10 +195,18 @@ def plan(job: JobName, as_json: Json = False) -> None:
 def why(
     job: JobName,
     count: Annotated[int, typer.Option("--last", min=1, max=500, help="How many decisions.")] = 3,
+    replay: Annotated[bool, typer.Option("--replay", help="Make each again from its record, and compare.")] = False,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Say why the last decisions were as they were, with the options and the first limit each ran into."""
-    tell(here().get(job_path(job, f"/decisions?full=true&limit={count}")), as_json, "decisions")
+    daemon = here()
+    found = daemon.get(job_path(job, f"/decisions?full={'false' if replay else 'true'}&limit={count}"))
+    if not replay:
+        tell(found, as_json, "decisions")
+        return 0
+    made = [daemon.get(f"/v1/decisions/{name_in_path(one['id'])}/replay") for one in found["decisions"]]
+    tell(made, as_json, "replays")
+    return 1 if any(one["same"] is False for one in made) else 0
 
 
 @app.command("why-not")
@@ -236,6 +250,21 @@ def policy_check(files: Annotated[list[Path], typer.Argument(metavar="FILE...")]
         found.append({"file": str(file), "policies": names, "problems": [plain(p) for p in problems]})
     tell(found, as_json, "checked")
     return 1 if any(one["problems"] for one in found) else 0
+
+
+@policies.command("diff")
+def policy_diff(
+    file: Annotated[Path, typer.Argument(metavar="FILE")],
+    days: Annotated[float, typer.Option(min=0.01, max=36500, help="How far back.")] = 7.0,
+    as_json: Json = False,
+) -> None:
+    """Say what an edited policy file would have changed on recorded history, and about what it would have cost."""
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise Failure(f"{plain(file)} cannot be read ({error.strerror}) - name an existing file", 2) from None
+    path = f"/v1/policies:diff?days={days}&file={name_in_path(str(file))}"
+    tell(here().send("POST", path, text, {"Content-Type": "application/yaml"}), as_json, "policy_diff")
 
 
 @prices.command("show")

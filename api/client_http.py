@@ -48,7 +48,7 @@ class Daemon:
         """Send a request and read the JSON of its answer. Raises ``Failure`` with the daemon's own words."""
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
         asked = Request(self.url + path, data, {"Accept": "application/json", **(headers or {})}, method=method)
-        if data is not None:
+        if data is not None and not asked.has_header("Content-type"):
             asked.add_header("Content-Type", "application/json")
         if self.token:
             asked.add_unredirected_header("Authorization", f"Bearer {self.token}")

@@ -135,7 +135,7 @@ async def _run(config: Config, clock: Clock, store: Store, stack: contextlib.Asy
     bound = _bind(config)
     stack.push_async_callback(loop.close)
     await loop.begin()
-    scheduler = chores(store, providers, clock, loop.wake)
+    scheduler = chores(store, providers, clock, loop.wake, config.record_days)
     scheduler.start()
     stack.callback(scheduler.shutdown, wait=False)
     serving = asyncio.create_task(server.serve(sockets=[bound]))

@@ -206,7 +206,8 @@ def _point(
 def plan(found: Found) -> RenderableType:
     if found["chosen"] is None:
         return Text(plain(found["reason"] or found["missing"]))
-    verb = "move to " if found["changes"] else "stay on "
+    freed = any(one["taken"] and one["route"] == "release" for one in found["options"])
+    verb = "let go of " if freed else "move to " if found["changes"] else "stay on "
     moves = [f"{short(m['offer'])} from step {m['at_step']}, in {lasting(m['in_seconds'])}" for m in found["plan"]]
     lines = [Text(verb + short(found["chosen"]), style="bold"), Text(plain(found["reason"]))]
     if moves:
@@ -218,7 +219,7 @@ def options(found: Sequence[Found]) -> Table:
     """Draw options with money, time, chance of not fitting, and what became of each."""
     made = table("option", "to the finish>", "takes", "misfit>", "verdict")
     for one in found:
-        stays = " (stay)" if one["route"] == "stay" else ""
+        stays = {"stay": " (stay)", "release": " (let go)"}.get(one["route"], "")
         money = f"{usd(one['usd']['p10'])} - {usd(one['usd']['p90'])}"
         misfit = f"{share(one['misfit'])} {plain(one['misfit_resource'] or '')}".strip()
         made.add_row(short(one["offer"]["id"]) + stays, money, span(one["hours"], 3600), misfit, verdict(one))
@@ -242,6 +243,58 @@ def decisions(found: Found) -> RenderableType:
             parts.append(Text("reactive twin: " + plain(one["shadow"]), style="dim"))
         parts += [options(one["options"]), Text("")]
     return Group(*parts) if parts else Text("no decision yet")
+
+
+def between(interval: Found | None) -> str:
+    """Write an estimate in dollars."""
+    if interval is None:
+        return "unknown"
+    return f"{usd(interval['mean'])} ({usd(interval['low'])} - {usd(interval['high'])})"
+
+
+def replays(found: Sequence[Found]) -> RenderableType:
+    words = {True: "the same", False: "DIFFERENT", None: "no record"}
+    lines = [f"{plain(one['decision'])}  {words[one['same']]}  {plain(one['reason'])}" for one in found]
+    return Text("\n".join(lines) or "no decision yet")
+
+
+def policy_diff(found: Found) -> RenderableType:
+    count, changed = found["decisions"], found["differences"]
+    head = f"{len(changed)} of {count} decisions since {plain(found['since'])} would have been others"
+    other = f"; {found['other']} were under policies that the file does not hold" if found["other"] else ""
+    made = table("job", "at", "was", "would be", "$ to the finish", "hours>")
+    for one in changed:
+        made.add_row(
+            plain(one["job"]), plain(one["at"]), short(one["before"]), short(one["after"]), between(one["usd"]),
+            figure(one["hours"]["mean"]),
+        )  # fmt: skip
+    money = table("job", "spent>", "would have spent")
+    for one in found["jobs"]:
+        money.add_row(
+            plain(one["job"]), usd(one["spent_usd"]), between(one["usd"]) if one["differs_at"] else "the same"
+        )
+    return Group(Text(head + other, style="bold"), made, money, Text(plain(found["basis"]), style="dim"))
+
+
+def ledger(found: Found) -> RenderableType:
+    parts = ", ".join(f"{plain(reason)} {usd(money)}" for reason, money in found["usd_by_reason"].items())
+    attempts = table("run", "from", "$>")
+    for one in found["attempts"]:
+        attempts.add_row(plain(one["run"] or "none"), plain(one["began"]), usd(one["usd"]))
+    ways = table("another way", "machine", "would have cost", "")
+    for one in found["estimates"]:
+        ways.add_row(plain(one["way"]).replace("_", " "), short(one["offer"]), between(one["usd"]), plain(one["note"]))
+    moves = table("move", "to", "", "pause>", "$>", "$/h>", "pace>")
+    for one in found["moves"]:
+        for name in ("promised", "realised"):
+            told = one[name]
+            first = (plain(one["at"]), short(one["to_offer"])) if name == "promised" else ("", "")
+            moves.add_row(
+                *first, name, lasting(told["pause_seconds"]), usd(told["move_usd"]), usd(told["usd_per_hour"]),
+                figure(told["pace"]),
+            )  # fmt: skip
+    head = Text(f"{usd(found['spent_usd'])} spent" + (f": {parts}" if parts else ""), style="bold")
+    return Group(head, attempts, ways, moves, Text(plain(found["basis"]), style="dim"))
 
 
 def reasons(found: Sequence[Found]) -> RenderableType:

@@ -2,12 +2,13 @@
 
 Level-triggered: nothing here remembers which calls were made. Every turn reads the state of the world and names the
 one thing to do next, so that a daemon killed anywhere goes on from wherever the world has come to. Every stage has a
-deadline and a way out of it; the only ends are ``done``, ``rolled_back``, ``cancelled`` and ``needs_human``, and in
-each of them no machine that we stopped is left stopped while it can be started.
+deadline and a way out of it; the only ends are ``done``, ``released``, ``rolled_back``, ``cancelled`` and
+``needs_human``, and in each but ``released`` no machine that we stopped is left stopped while it can be started.
 
 In place:  intended -> checkpointing -> stopping -> modifying -> starting -> verifying -> done
 Replace:   intended -> launching -> checkpointing -> switching -> verifying -> retiring -> done
 Group:     intended -> [checkpointing] -> resizing -> verifying -> done
+Release:   intended -> checkpointing -> stopping -> released, and nothing starts it again
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from daemon.types import Action, Checkpoint, JobStatus, Stage
+from daemon.types import CLOSED, Action, Checkpoint, JobStatus, Stage
 from providers.errors import Incompatible, NoCapacity, NotFound, ProviderError, QuotaExceeded, Transient
 from providers.types import (
     Allocation,
@@ -36,6 +37,7 @@ from providers.types import (
     Terminate,
 )
 
+FINISHED = "the job has finished"
 CANNOT_BE_ASKED = "the job cannot be asked for a checkpoint: it serves no prepare route"
 
 _LIMITS = (
@@ -93,8 +95,8 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
-    """Tell the job to go on, then cancel the action."""
+class Proceed:
+    """Tell the job to go on, then close the action: cancelled, or for a person where the machine was to be let go."""
 
     why: str
 
@@ -115,7 +117,7 @@ class Enter:
     checkpoint: Checkpoint | None = None
 
 
-Step = Wait | Ask | Release | Perform | Enter
+Step = Wait | Ask | Proceed | Perform | Enter
 
 
 def advance(action: Action, cloud: CloudView, job: JobStatus, now: datetime, patience: Patience) -> Step:
@@ -142,7 +144,7 @@ def stage_seconds(stage: Stage, patience: Patience) -> float:
 
 def enter(action: Action, step: Enter, now: datetime, patience: Patience) -> Action:
     """Apply a change of stage to an action: a new deadline, the note, and what was learned on the way."""
-    closed = step.stage in ("done", "rolled_back", "cancelled", "needs_human")
+    closed = step.stage in CLOSED
     return replace(
         action,
         stage=step.stage,
@@ -166,14 +168,14 @@ def _begin(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> S
         return Enter("cancelled", f"the machine is {here.state}, not running; not ours to start")
     if here.offer.id != action.old.id:
         return Enter("cancelled", f"the machine became {here.offer.id} meanwhile; decided for {action.old.id}")
-    if isinstance(cloud.fault, ProviderError) or not _leads_there(action, cloud.route):
+    if action.route != "release" and (isinstance(cloud.fault, ProviderError) or not _leads_there(action, cloud.route)):
         return Enter("cancelled", f"the pre-flight refuses it: {cloud.fault or cloud.route}")
     match action.route:
         case "replace":
             return Enter("launching")
         case "grow":
             return Enter("resizing")
-        case "in_place" | "shrink":
+        case "in_place" | "shrink" | "release":
             return Enter("checkpointing" if action.checkpoint_required else _after_checkpoint(action))
         case _:
             assert_never(action.route)
@@ -197,7 +199,7 @@ def _leads_there(action: Action, route: Route | None) -> bool:
 
 def _after_checkpoint(action: Action) -> Stage:
     match action.route:
-        case "in_place":
+        case "in_place" | "release":
             return "stopping"
         case "replace":
             return "switching"
@@ -212,7 +214,7 @@ def _checkpoint(action: Action, cloud: CloudView, job: JobStatus, now: datetime)
         return Ask()
     fresh = job.checkpoint is not None and job.checkpoint_at is not None and job.checkpoint_at >= action.asked_at
     if job.state == "done":
-        return Release("the job has finished")
+        return Proceed(FINISHED)
     if job.state == "ready" and fresh and job.run == action.old_run:
         return Enter(_after_checkpoint(action), checkpoint=job.checkpoint)
     killed = cloud.allocation and any(
@@ -222,7 +224,7 @@ def _checkpoint(action: Action, cloud: CloudView, job: JobStatus, now: datetime)
         # Nobody is left to save anything: the newest checkpoint is what there is.
         return Enter(_after_checkpoint(action), "the job was killed while it was asked for a checkpoint")
     if now >= action.deadline:
-        return Release("the job gave no checkpoint in time")
+        return Proceed("the job gave no checkpoint in time")
     if job.state == "training":
         # The request may have been lost with a daemon that was killed; asking again for the same decision is harmless.
         return Ask()
@@ -233,12 +235,14 @@ def _stop(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> St
     here = cloud.allocation
     if here is None:
         return _overdue(action, now) or Wait("the cloud does not show the machine")
+    if action.route == "release":
+        return _let_go(action, here, now)
     match here.state:
         case "running" if here.offer.id == action.new.id:
             return Enter("verifying")
         case "running":
             if isinstance(cloud.fault, QuotaExceeded | Incompatible | NoCapacity) and not action.stopped_by_us:
-                return Release(f"the pre-flight refuses it now: {cloud.fault}")
+                return Proceed(f"the pre-flight refuses it now: {cloud.fault}")
             return _overdue(action, now) or Perform(Stop(action.target))
         case "pending" | "stopping" | "unknown":
             return _overdue(action, now) or Wait(f"the machine is {here.state}")
@@ -248,6 +252,21 @@ def _stop(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> St
             return Enter("cancelled", "somebody else stopped the machine; not ours to start")
         case "terminated":
             return Enter("needs_human", "the machine was terminated from outside while it was stopping")
+        case _:
+            assert_never(here.state)
+
+
+def _let_go(action: Action, here: Allocation, now: datetime) -> Step:
+    """Stop a machine for good. Nothing is started again, whoever stopped it; what does not stop is for a person."""
+    match here.state:
+        case "stopped":
+            return Enter("released", "" if action.stopped_by_us else "somebody else stopped the machine")
+        case "terminated":
+            return Enter("needs_human", "the machine was terminated from outside while it was stopping")
+        case "running":
+            return _overdue(action, now) or Perform(Stop(action.target))
+        case "pending" | "stopping" | "unknown":
+            return _overdue(action, now) or Wait(f"the machine is {here.state}")
         case _:
             assert_never(here.state)
 
@@ -425,6 +444,8 @@ def _take_size_back(action: Action, cloud: CloudView, now: datetime) -> Step:
 def _overdue(action: Action, now: datetime) -> Enter | None:
     if now < action.deadline:
         return None
+    if action.route == "release" and action.stage != "intended":
+        return Enter("needs_human", f"{action.stage} took too long, and the machine may still cost money")
     match action.stage:
         case "rolling_back" | "verifying" | "retiring" | "switching":
             return Enter("needs_human", f"{action.stage} took too long; {action.rollback_reason}".rstrip("; "))

@@ -72,6 +72,7 @@ class Config(BaseModel):
     clock: ClockScale = ClockScale()
     tls: Tls | None = None
     log: Literal["json", "console"] = "console"
+    record_days: Annotated[float, Field(ge=1, le=36500, allow_inf_nan=False)] = 90.0
 
     @property
     def directory(self) -> Path:

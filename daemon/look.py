@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from daemon.types import Drift, Forecast, History, Job, JobStatus
-from policies.types import Choice, Option, Settings
+from policies.types import Choice, Option, Settings, Situation
 from providers.types import Allocation
 
 
@@ -21,6 +21,7 @@ class Look:
     """One job at one moment. ``reason`` says why something is missing, "" if nothing is.
 
     ``settings`` are the policy's that it was weighed with, ``None`` if it was not.
+    ``situation`` is the one that ``choice`` was made in, so that it can be made again.
     ``shadow`` is what the reactive twin would choose now: the same engine with the present persisting.
     """
 
@@ -36,3 +37,4 @@ class Look:
     shadow: Choice | None = None
     reason: str = ""
     settings: Settings | None = None
+    situation: Situation | None = None

@@ -27,6 +27,7 @@ from daemon.store.base import Busy, Conflict, Lease, Missing, Stale, Store, Stor
 from daemon.store.decisions import REPEATABLE
 from daemon.types import Action, Decision, DecisionStatus, Drift, Forecast, History, Job, JobStatus, Report
 from daemon.watch import Forecasts, Known, PolicyLookup, Watch
+from policies.base import FleetPolicy
 from policies.types import Mode, Settings
 from providers.base import Provider
 from providers.clock import Clock
@@ -120,6 +121,9 @@ class Loop:
         self._status = dict(await self._run(self._store.status.all))
         self._unsettled = {action.id: action for action in await self._run(self._store.actions.unsettled)}
         still_open = await self._run(self._store.actions.unfinished)
+        for action in still_open:
+            if action.job in self._jobs:
+                self.watch.promised(self._jobs[action.job], action.new)
         self._acting = {action.job for action in (*still_open, *self._unsettled.values())}
         for job in self._jobs.values():
             self._follow(job)
@@ -160,8 +164,25 @@ class Loop:
             if self._woken is None:
                 due = self._clock.monotonic() + self._config.timing.turn_seconds
             names = self._wanted()
-            for start in range(0, len(names), JOBS_AT_ONCE):
-                await self.turn(names[start : start + JOBS_AT_ONCE])
+            for batch in self._batches(names):
+                await self.turn(batch)
+
+    def _batches(self, names: Sequence[str]) -> list[list[str]]:
+        """Cut a turn into batches; the jobs of one fleet are looked at together, however many."""
+        alone: list[str] = []
+        fleets: dict[str, list[str]] = {}
+        for name in names:
+            policy = self._jobs[name].policy
+            together = self._shares(policy)
+            (fleets.setdefault(policy, []) if together else alone).append(name)
+        cut = [alone[start : start + JOBS_AT_ONCE] for start in range(0, len(alone), JOBS_AT_ONCE)]
+        return [*cut, *fleets.values()]
+
+    def _shares(self, policy: str) -> bool:
+        try:
+            return isinstance(self._policies.get(policy)[1], FleetPolicy)
+        except LookupError:
+            return False
 
     def _wanted(self) -> list[str]:
         """Take the active jobs to look at now: those with news, or all of them."""
@@ -295,7 +316,7 @@ class Loop:
         if name not in self._moved:
             outcomes = await self._run(self._store.ledger.outcomes, name)
             self._moved[name] = tuple(outcome.at for outcome in outcomes if outcome.stage == "done")
-        return Known(self._jobs[name], self._status.get(name, JobStatus()), self._moved[name])
+        return Known(self._jobs[name], self._status.get(name, JobStatus()), self._moved[name], name in self._acting)
 
     async def _conclude(self, look: Look) -> None:
         name = look.job.name
@@ -342,7 +363,7 @@ class Loop:
         assert look.choice is not None
         way: Mode = turn.mode(look.job, settings, look.choice.option, self._config.default_mode)
         decision = turn.decide(uuid.uuid4().hex[:20], look, settings, way, self._clock.now())
-        kept = await self._once(decision)
+        kept = await self._once(decision, look.forecast)
         if kept is None:
             return
         log.info(
@@ -353,7 +374,7 @@ class Loop:
         if kept.status == "acting":
             await self._act(kept, look)
 
-    async def _once(self, decision: Decision) -> Decision | None:
+    async def _once(self, decision: Decision, forecast: Forecast | None) -> Decision | None:
         """Keep a decision, unless it is the newest one again; one that waits and no longer holds expires."""
         name, fresh = decision.job, _Newest.of(decision)
         if name not in self._newest:
@@ -371,7 +392,7 @@ class Loop:
         elif newest is not None and fresh.repeats(newest):
             self._repeated.append(newest.id)
             return None
-        kept = await self._run(self._store.decisions.add, decision)
+        kept = await self._run(lambda: self._store.decisions.add(turn.sealed(decision, forecast)))
         self._newest[name] = _Newest.of(kept)
         return kept if kept.id == decision.id else None
 
@@ -384,7 +405,7 @@ class Loop:
             await self._run(self._operator.intend, decision, look.job, status, look.allocation)
         except Conflict as error:
             self._acting.discard(name)
-            log.warning("another action holds the machine", job=name, error=str(error))
+            log.warning("the intent was refused", job=name, error=str(error))
             await self._run(self._store.decisions.mark, decision.id, "cancelled", "scaleahead")
         except StoreError:
             # No intent, as far as is known; one that was committed all the same is found among the open actions.
@@ -442,6 +463,7 @@ class Loop:
             await self._amend(action.job, lambda status: turn.moved(status, action, closed_at))
         if action.stage in ("rolled_back", "cancelled") and "apacity" in action.note:
             self.watch.short_of(action.target.provider, action.new.id, 30.0)
+        await self._run(self._bill.overlap, action)
         await self._run(self._operator.settle, action, lost, pause)
         self._moved.pop(action.job, None)
         self._acting.discard(action.job)

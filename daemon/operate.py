@@ -17,7 +17,7 @@ import structlog
 from daemon import act
 from daemon.hook import HookError, NoRoute
 from daemon.store.base import Store
-from daemon.types import Action, CallRecord, Decision, Job, JobStatus, Outcome
+from daemon.types import Action, CallRecord, Decision, Job, JobStatus, Outcome, Stage
 from providers import errors
 from providers.base import Provider
 from providers.clock import Clock
@@ -65,7 +65,10 @@ class Operator:
         self._failpoint = failpoint
 
     def intend(self, decision: Decision, job: Job, status: JobStatus, current: Allocation) -> Action:
-        """Commit the intent to carry out a decision. Raises ``Conflict`` while another action holds the target."""
+        """Commit the intent to carry out a decision.
+
+        Raises ``Conflict`` while another action holds the target, ``OverBudget`` where the job's budget is used up.
+        """
         self._trusted(decision)
         chosen = decision.choice.option
         if chosen.route == "stay":
@@ -83,6 +86,7 @@ class Operator:
             checkpoint_required=status.answers_prepare and not killed and status.state != "done",
             old_run=status.run, victims=tuple(node.id for node in current.nodes[-gone:]) if gone else (),
             nodes=tuple(node.id for node in current.nodes), recipe=job.recipe, epoch=self._epoch(),
+            reserved_usd=chosen.move_usd, budget_usd=_held_to(decision, current),
         )  # fmt: skip
         opened = self._store.actions.open(action)
         self._failpoint("intent.committed")
@@ -103,16 +107,19 @@ class Operator:
                     return await asyncio.to_thread(self._save, replace(action, note=why, next_at=later))
                 case act.Ask():
                     return await self._ask(action)
-                case act.Release(why):
-                    await self._release(action.job)
-                    action = await asyncio.to_thread(self._enter, action, act.Enter("cancelled", why))
+                case act.Proceed(why):
+                    await self._proceed(action.job)
+                    action = await asyncio.to_thread(self._enter, action, act.Enter(_given_up(action, why), why))
                 case act.Perform(call):
                     bound.info("calling the cloud", call=type(call).__name__)
                     action = await asyncio.to_thread(self._perform, action, call)
                 case act.Enter():
                     bound.info("entering the next stage", next=step.stage, note=step.note)
-                    if step.stage in ("cancelled", "rolled_back") and action.asked_at is not None:
-                        await self._release(action.job)
+                    unchanged = step.stage in ("cancelled", "rolled_back") or (
+                        action.stage == "checkpointing" and step.stage == "needs_human"
+                    )
+                    if unchanged and action.asked_at is not None:
+                        await self._proceed(action.job)
                     action = await asyncio.to_thread(self._enter, action, step)
             if action.closed:
                 return action
@@ -221,14 +228,15 @@ class Operator:
         action = await asyncio.to_thread(self._save, replace(action, next_at=later))
         self._failpoint("checkpoint.asked")
         try:
-            await self._hook.prepare(action.job, action.decision, action.deadline, f"moving to {action.new.id}")
+            await self._hook.prepare(action.job, action.decision, action.deadline, _purpose(action))
         except NoRoute:
-            return await asyncio.to_thread(self._enter, action, act.Enter("cancelled", act.CANNOT_BE_ASKED))
+            stage = _given_up(action, act.CANNOT_BE_ASKED)
+            return await asyncio.to_thread(self._enter, action, act.Enter(stage, act.CANNOT_BE_ASKED))
         except HookError as error:
             log.warning("the job could not be asked for a checkpoint", job=action.job, error=str(error))
         return action
 
-    async def _release(self, job: str) -> None:
+    async def _proceed(self, job: str) -> None:
         try:
             await self._hook.proceed(job)
         except HookError as error:
@@ -248,6 +256,22 @@ class Operator:
         if decision.mode == "auto" or (decision.mode == "approve" and decision.by):
             return
         raise NotTrusted(f"decision {decision.id} is in mode {decision.mode} and must not act")
+
+
+def _held_to(decision: Decision, current: Allocation) -> float | None:
+    """Name the budget that an intent is held to. What makes the hours cheaper may always be done."""
+    now = current.offer.price
+    cheaper = now is not None and decision.choice.option.usd_per_hour <= now.usd_per_hour
+    return None if cheaper or decision.situation is None else decision.situation.budget_usd
+
+
+def _given_up(action: Action, why: str) -> Stage:
+    """Say how an action ends that changed nothing: a machine that was to be let go, and was not, is for a person."""
+    return "needs_human" if action.route == "release" and why != act.FINISHED else "cancelled"
+
+
+def _purpose(action: Action) -> str:
+    return "letting the machine go" if action.route == "release" else f"moving to {action.new.id}"
 
 
 def _after_call(action: Action, operation: Operation, failed: bool) -> Action:

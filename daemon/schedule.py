@@ -5,6 +5,7 @@ Shutting the scheduler down cancels what runs in it, which is harmless for every
 
 import asyncio
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import cast
 
 import structlog
@@ -21,9 +22,14 @@ PRICE_HOURS = 6.0
 RETENTION_HOURS = 1.0
 SWEEP_MINUTES = 10.0
 ROWS_KEPT = 20_000
+RECORD_DAYS = 90.0
+"""How long the situation that a decision was made in is kept; the decision itself is never removed."""
 
 
-def chores(store: Store, providers: Mapping[str, Provider], clock: Clock, wake: Callable[[], None]) -> AsyncIOScheduler:
+def chores(
+    store: Store, providers: Mapping[str, Provider], clock: Clock, wake: Callable[[], None],
+    record_days: float = RECORD_DAYS,
+) -> AsyncIOScheduler:  # fmt: skip
     """Make the scheduler with every chore on it, not yet started. Intervals run on the daemon's clock."""
     scheduler = AsyncIOScheduler(
         timezone="UTC", job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
@@ -46,8 +52,9 @@ def chores(store: Store, providers: Mapping[str, Provider], clock: Clock, wake: 
     async def retain() -> None:
         try:
             await asyncio.to_thread(store.retention.prune, ROWS_KEPT)
+            await asyncio.to_thread(store.decisions.forget, clock.now() - timedelta(days=record_days))
         except StoreError as error:
-            log.warning("old telemetry could not be removed", error=str(error))
+            log.warning("old telemetry or records could not be removed", error=str(error))
 
     async def sweep() -> None:
         wake()

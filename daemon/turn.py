@@ -1,10 +1,9 @@
 """Pure decisions: from what is known of a job to a case for the engine, a situation for the policy and a decision."""
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -13,10 +12,11 @@ from daemon import act, engine, speed
 from daemon.config import Timing
 from daemon.forecast.base import quantiles
 from daemon.look import Look
+from daemon.store.codec import dumps
 from daemon.types import Action, Decision, DecisionStatus, Drift, Forecast, History, Job, JobStatus, Report
 from policies import guards
 from policies.base import Policy
-from policies.types import Choice, Mode, Option, Settings, Situation
+from policies.types import Choice, Mode, Option, Settings, Situation, Spread
 from providers.types import Allocation, Offer
 
 SILENT_POLLS = 3
@@ -115,15 +115,63 @@ def _least(*limits: float | None) -> float | None:
 def situation(
     look: Look, settings: Settings, options: Sequence[Option], moves: Sequence[datetime],
     shortages: Mapping[str, datetime], unavailable: Mapping[str, str], spent_usd: float, now: datetime, stale: bool,
+    move: engine.MoveCost | None = None, share_usd_per_hour: float | None = None,
 ) -> Situation:  # fmt: skip
-    """Gather what a policy may look at."""
+    """Gather what a policy may look at. Without ``move`` there is no option of letting the machine go."""
     return Situation(
         job=look.job.name, now=now, settings=settings, options=tuple(options), moves=tuple(moves),
         shortages=dict(shortages), unavailable=dict(unavailable), memory_floor_gib=look.status.memory_floor_gib,
         gpu_memory_floor_gib=look.status.gpu_memory_floor_gib, spent_usd=spent_usd, stale=stale,
         can_checkpoint=look.status.answers_prepare,
         killed=look.allocation is not None and _outgrown(look.status, look.allocation.offer),
+        observed={} if stale else observed(look.history), deadline=look.job.deadline,
+        budget_usd=_least(look.job.budget_usd, settings.limits.usd_total),
+        release=None if move is None or look.allocation is None else release(look.allocation, options[0], move),
+        share_usd_per_hour=share_usd_per_hour,
     )  # fmt: skip
+
+
+def release(allocation: Allocation, stay: Option, move: engine.MoveCost) -> Option | None:
+    """Make the option of stopping a machine for good after a checkpoint; ``None`` where there is none to stop.
+
+    Its dollars are what the stop takes; its hours are infinite: the work is not finished.
+    """
+    if allocation.target.kind != "vm" or allocation.state != "running":
+        return None
+    # What was spent is known as of the last turn, and the next one comes only after another.
+    seconds = move.checkpoint_seconds + move.stop_seconds + 2 * move.poll_seconds
+    cost = stay.usd_per_hour * seconds / 3600
+    never = Spread.exactly(math.inf)
+    return replace(
+        stay, route="release", kind="release", usd=Spread.exactly(cost), hours=never, objective=never,
+        saving=Spread.exactly(0.0), usd_per_progress=None, misfit=0.0, misfit_resource=None, over_budget=0.0,
+        move_usd=cost, lead_seconds=seconds,
+    )  # fmt: skip
+
+
+def observed(history: History) -> dict[str, float]:
+    """Give the newest known value of each column; of usage, which jumps, the middle of its newest five."""
+    found: dict[str, float] = {}
+    for name, values in history.columns.items():
+        known = values[np.isfinite(values)]
+        if len(known):
+            found[name] = float(np.median(known[-5:]) if name.startswith("usage.") else known[-1])
+    return found | _pace(history)
+
+
+def _pace(history: History) -> dict[str, float]:
+    """Fit a step's seconds to the batch sizes shown on the present machine: a fixed part and one for each sample."""
+    batch, seconds = history.columns.get("hp.batch_size"), history.columns.get("step_seconds")
+    if batch is None or seconds is None or not history.offers:
+        return {}
+    here = np.array([offer == history.offers[-1] for offer in history.offers])
+    rows = here & np.isfinite(batch) & np.isfinite(seconds)
+    sizes = np.unique(batch[rows])
+    if len(sizes) < 2:
+        return {}
+    middle = [float(np.median(seconds[rows & (batch == size)])) for size in sizes]
+    slope, fixed = np.polyfit(sizes, middle, 1)
+    return {"pace.fixed_s": max(0.0, float(fixed)), "pace.per_sample_s": float(slope)} if slope > 0 else {}
 
 
 def _outgrown(status: JobStatus, offer: Offer) -> bool:
@@ -160,7 +208,10 @@ def status_for(choice: Choice, way: Mode) -> DecisionStatus:
 
 
 def decide(identity: str, look: Look, settings: Settings, way: Mode, now: datetime) -> Decision:
-    """Write a decision down with all that led to it. The look must hold a forecast, an allocation and a choice."""
+    """Write a decision down with all that led to it. The look must hold a forecast, an allocation and a choice.
+
+    Its ``inputs_hash`` is left to ``sealed``: most turns come to what the last one came to, and are only counted.
+    """
     assert look.choice is not None
     assert look.allocation is not None
     assert look.forecast is not None
@@ -168,15 +219,32 @@ def decide(identity: str, look: Look, settings: Settings, way: Mode, now: dateti
     return Decision(
         id=identity, job=look.job.name, at=now, policy=settings.name, policy_version=settings.version, mode=way,
         status=status_for(look.choice, way), current=look.allocation.offer, choice=look.choice,
-        options=look.options, inputs_hash=inputs_hash(look.forecast, look.options, settings),
-        forecast=digest(look.forecast, look.drift), shadow=shadow,
+        options=look.options, inputs_hash="",
+        forecast=digest(look.forecast, look.drift), shadow=shadow, situation=look.situation,
     )  # fmt: skip
+
+
+def sealed(decision: Decision, forecast: Forecast | None) -> Decision:
+    """Put the hash of everything it came from on a decision that is going to be kept."""
+    return decision if forecast is None else replace(decision, inputs_hash=inputs_hash(forecast, decision.situation))
+
+
+def replay(decision: Decision, policy: Policy) -> Choice:
+    """Make a decision's choice again from its record. ``policy`` is the one of the record's kind.
+
+    Raises ``ValueError`` when the record is gone.
+    """
+    if decision.situation is None:
+        raise ValueError(
+            f"the record of decision {decision.id} has been removed - it was older than the retention keeps"
+        )
+    return choose(policy, decision.situation)
 
 
 def brief(look: Look) -> Look:
     """Keep of a look what is asked for between turns: hundreds of options a job would fill the memory."""
     choice, shadow = (None if one is None else replace(one, rejected=()) for one in (look.choice, look.shadow))
-    return replace(look, options=(), choice=choice, shadow=shadow)
+    return replace(look, options=(), choice=choice, shadow=shadow, situation=None)
 
 
 def digest(forecast: Forecast, drift: Drift) -> dict[str, object]:
@@ -196,8 +264,8 @@ def digest(forecast: Forecast, drift: Drift) -> dict[str, object]:
     return seen
 
 
-def inputs_hash(forecast: Forecast, options: Sequence[Option], settings: Settings) -> str:
-    """Hash everything a decision came from, so that a replay can be compared bit for bit."""
+def inputs_hash(forecast: Forecast, seen: Situation | None) -> str:
+    """Hash everything a decision came from: what the policy was shown, and the forecast behind it."""
     found = hashlib.sha256()
     for name in sorted(forecast.paths):
         found.update(name.encode())
@@ -205,8 +273,6 @@ def inputs_hash(forecast: Forecast, options: Sequence[Option], settings: Setting
         if name in forecast.deviations:
             found.update(np.ascontiguousarray(forecast.deviations[name]).tobytes())
     found.update(np.ascontiguousarray(forecast.probability).tobytes())
-    for option in options:
-        found.update(option.offer.id.encode())
-        found.update(np.array([option.objective.mean, option.misfit, option.usd_per_hour]).tobytes())
-    found.update(json.dumps(asdict(settings), sort_keys=True, default=str).encode())
+    if seen is not None:
+        found.update(dumps(Situation, seen).encode())
     return found.hexdigest()[:32]

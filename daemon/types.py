@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.types import Choice, Mode, Option, Rejection
+from policies.types import Choice, Mode, Option, Rejection, Situation
 from providers.types import Call, LaunchRecipe, Offer, Operation, Target
 
 Floats = NDArray[np.float64]
@@ -225,6 +225,7 @@ DecisionStatus = Literal[
     "rejected",
     "acting",
     "done",
+    "released",
     "rolled_back",
     "cancelled",
     "needs_human",
@@ -236,7 +237,9 @@ DecisionStatus = Literal[
 class Decision:
     """One turn's result, with everything that led to it. ``repeats`` counts later turns that came to the same.
 
-    ``inputs_hash`` is over forecast, options, limits and policy version, so that a replay can be compared.
+    ``situation`` is what the policy was shown; from it alone the choice can be made again, bit for bit. It is the
+    decision's record, kept for as long as the retention says, ``None`` once it has gone; ``options`` are its own.
+    ``inputs_hash`` is over the record and the forecast behind it.
     ``forecast`` is the digest that a person reads: quantiles of memory and time, method, reason.
     """
 
@@ -256,6 +259,7 @@ class Decision:
     last_at: datetime | None = None
     repeats: int = 0
     by: str = ""
+    situation: Situation | None = None
 
     @property
     def rejected(self) -> tuple[Rejection, ...]:
@@ -276,11 +280,12 @@ Stage = Literal[
     "verifying",
     "rolling_back",
     "done",
+    "released",
     "rolled_back",
     "cancelled",
     "needs_human",
 ]
-CLOSED: frozenset[Stage] = frozenset({"done", "rolled_back", "cancelled", "needs_human"})
+CLOSED: frozenset[Stage] = frozenset({"done", "released", "rolled_back", "cancelled", "needs_human"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +314,7 @@ class Action:
     ``version`` counts its saves: a save names the version it read and is refused if another came between.
     ``stopped_by_us`` is set before the stop is sent, so that only what we stopped is ever started again.
     ``nodes`` are those of the group when the action began, ``victims`` the ones to be removed.
+    ``reserved_usd`` is what it sets aside of ``budget_usd`` while it is open, ``None`` where it is not held to one.
     ``deadline`` bounds the stage, ``asked_at`` is when the checkpoint was asked for, ``next_at`` the next look.
     """
 
@@ -318,7 +324,7 @@ class Action:
     target: Target
     old: Offer
     new: Offer
-    route: Literal["in_place", "replace", "grow", "shrink"]
+    route: Literal["in_place", "replace", "grow", "shrink", "release"]
     stage: Stage
     opened_at: datetime
     stage_at: datetime
@@ -340,6 +346,8 @@ class Action:
     version: int = 0
     closed_at: datetime | None = None
     tried: tuple[str, ...] = ()
+    reserved_usd: float = 0.0
+    budget_usd: float | None = None
 
     @property
     def closed(self) -> bool:
@@ -364,7 +372,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """Money spent by a job on one offer over an interval. ``reason``: running, moving, lost."""
+    """Money spent by a job over an interval.
+
+    ``reason``: running, moving (while an action is open), overlap (the new machine of a move, before it is used), disk.
+    """
 
     job: str
     offer: str

@@ -4,6 +4,7 @@ Reads only. The order of the methods is the order of an observation's way throug
 """
 
 import asyncio
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,8 +19,8 @@ from daemon.forecast.base import Forecaster, Horizon
 from daemon.look import Look
 from daemon.store.base import Store
 from daemon.types import Drift, Forecast, History, Job, JobStatus
-from policies.base import Policy
-from policies.types import Choice, Option, Prices, RouteName, Settings
+from policies.base import FleetPolicy, Policy
+from policies.types import Choice, Option, Prices, RouteName, Settings, Situation
 from providers import catalog, errors
 from providers.base import Provider
 from providers.clock import Clock
@@ -59,6 +60,77 @@ class Known:
     job: Job
     status: JobStatus
     moves: tuple[datetime, ...] = ()
+    acting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """A job weighed and not yet decided for. ``shadow`` are the options as the reactive twin sees them."""
+
+    look: Look
+    known: Known
+    policy: Policy
+    situation: Situation
+    shadow: tuple[Option, ...]
+
+
+class Fleets:
+    """What the jobs of fleet policies cost an hour, remembered between turns, and their shares of it.
+
+    A job counts with the dearer of its machine and the one chosen for it, so that a budget holds while a move is under
+    way, and while only some of its jobs are looked at.
+    """
+
+    def __init__(self) -> None:
+        self._rates: dict[str, dict[str, float]] = {}
+        self._lock = threading.Lock()
+
+    def costs(self, job: Job, allocation: Allocation) -> None:
+        """Note what a job's machine costs; never less than was promised to it."""
+        price = allocation.offer.price
+        running = price is not None and allocation.state not in ("stopped", "terminated")
+        self.promised(job, price.usd_per_hour if running and price is not None else 0.0)
+
+    def promised(self, job: Job, usd_per_hour: float) -> None:
+        """Note what a job may come to cost."""
+        with self._lock:
+            mine = self._rates.setdefault(job.policy, {})
+            mine[job.name] = max(usd_per_hour, mine.get(job.name, 0.0))
+
+    def chosen(self, job: Job, policy: Policy, choice: Choice) -> None:
+        """Note what was chosen for a job."""
+        if isinstance(policy, FleetPolicy):
+            self.promised(job, choice.option.usd_per_hour)
+
+    def shares(self, weighed: Sequence[Weighed]) -> dict[str, float | Exception]:
+        """Ask each fleet policy to share its budget among the jobs of this batch; what it raises stands for them."""
+        fleets: dict[str, list[Weighed]] = {}
+        for one in weighed:
+            if isinstance(one.policy, FleetPolicy):
+                fleets.setdefault(one.look.job.policy, []).append(one)
+        found: dict[str, float | Exception] = {}
+        for name, members in fleets.items():
+            free = [one for one in members if not one.known.acting]
+            policy = members[0].policy
+            assert isinstance(policy, FleetPolicy)
+            try:
+                found.update(policy.share([one.situation for one in free], self._taken(name, free)))
+            except Exception as error:  # border: a policy is somebody else's code.
+                found.update({one.look.job.name: error for one in members})
+        return found
+
+    def _taken(self, policy: str, free: Sequence[Weighed]) -> float:
+        with self._lock:
+            mine = self._rates.setdefault(policy, {})
+            for one in free:  # these are decided for anew
+                mine[one.look.job.name] = one.situation.stay.usd_per_hour
+            return sum(mine.values()) - sum(one.situation.stay.usd_per_hour for one in free)
+
+    def forget(self, job: str) -> None:
+        """Forget a job."""
+        with self._lock:
+            for mine in self._rates.values():
+                mine.pop(job, None)
 
 
 class Watch:
@@ -86,6 +158,7 @@ class Watch:
         self._refused: dict[str, dict[str, tuple[str, datetime]]] = {}
         self._shortages: dict[tuple[str, str], datetime] = {}
         self._unscored: dict[str, Forecast] = {}
+        self._fleets = Fleets()
         self.horizon = Horizon()
 
     async def look(self, known: Sequence[Known]) -> list[Look]:
@@ -97,14 +170,14 @@ class Watch:
             self._unscored.setdefault(name, forecast)
         present = await self._run(self._persist.predict, [histories[name] for name in names], self.horizon)
         await self._run(lambda: self._store.telemetry.save_forecasts(forecasts, drifts))
-        return list(
-            await asyncio.gather(
-                *(
-                    self._run(self._guarded, k, histories[k.job.name], drifts[k.job.name], forecast, persisting)
-                    for k, forecast, persisting in zip(known, forecasts, present, strict=True)
-                )
+        weighed = await asyncio.gather(
+            *(
+                self._run(self._guarded, k, histories[k.job.name], drifts[k.job.name], forecast, persisting)
+                for k, forecast, persisting in zip(known, forecasts, present, strict=True)
             )
         )
+        shares = await self._run(self._fleets.shares, [one for one in weighed if isinstance(one, Weighed)])
+        return list(await asyncio.gather(*(self._run(self._concluded, one, shares) for one in weighed)))
 
     async def allocation(self, target: Target) -> Allocation:
         """Ask the cloud what a target is now. Raises ``ProviderError``."""
@@ -125,6 +198,11 @@ class Watch:
         """Forget a job that was removed: another of its name must not inherit its past."""
         self._refused.pop(job, None)
         self._unscored.pop(job, None)
+        self._fleets.forget(job)
+
+    def promised(self, job: Job, offer: Offer) -> None:
+        """Note that a job is on its way to an offer."""
+        self._fleets.promised(job, offer.price.usd_per_hour if offer.price else 0.0)
 
     # One turn's reading, in order.
 
@@ -152,15 +230,17 @@ class Watch:
         now = self._clock.now()
         return [replace(f, made_at=now, reason=f.reason or reason) for f in forecasts]
 
-    def _guarded(self, known: Known, history: History, margin: Drift, forecast: Forecast, present: Forecast) -> Look:
+    def _guarded(
+        self, known: Known, history: History, margin: Drift, forecast: Forecast, present: Forecast
+    ) -> Look | Weighed:
         try:
-            return self._weighed(known, history, margin, forecast, present)
+            return self._looked(known, history, margin, forecast, present)
         except Exception as error:  # border: one job's turn; a policy is somebody else's code.
-            log.exception("a job could not be weighed", job=known.job.name)
-            why = f"weighing it failed ({type(error).__name__}); nothing is changed - see the log"
-            return Look(known.job, known.status, history, margin, forecast=forecast, reason=why)
+            return _failed(Look(known.job, known.status, history, margin, forecast=forecast), error)
 
-    def _weighed(self, known: Known, history: History, margin: Drift, forecast: Forecast, present: Forecast) -> Look:
+    def _looked(
+        self, known: Known, history: History, margin: Drift, forecast: Forecast, present: Forecast
+    ) -> Look | Weighed:
         look = Look(known.job, known.status, history, margin, forecast=forecast)
         try:
             settings, policy = self._policies.get(known.job.policy)
@@ -173,11 +253,14 @@ class Watch:
         except errors.ProviderError as error:
             return replace(look, reason=f"the cloud does not show the machine: {error}")
         look = replace(look, allocation=allocation)
+        self._fleets.costs(known.job, allocation)
         if not len(history):
             return replace(look, reason="nothing has been observed yet")
-        return self._chosen(look, known, settings, policy, present)
+        return self._weighed(look, known, settings, policy, present)
 
-    def _chosen(self, look: Look, known: Known, settings: Settings, policy: Policy, present: Forecast) -> Look:
+    def _weighed(
+        self, look: Look, known: Known, settings: Settings, policy: Policy, present: Forecast
+    ) -> Look | Weighed:
         now = self._clock.now()
         assert look.allocation is not None
         spent = self._store.ledger.spent(look.job.name)
@@ -191,13 +274,25 @@ class Watch:
         weighed = self._engine(look, main, settings, offers, spent, now)
         shadow = self._engine(look, present, settings, offers, spent, now) if foresees else weighed
         stale = turn.is_stale(look.status, self._timing, now)
-        choice = self._routed(look, known, settings, policy, weighed.options, spent, stale)
-        twin = self._decided(look, known, settings, policy, shadow.options, spent, stale)
         reason = "" if look.drift.trusted else f"prediction is switched off for this job: {look.drift.reason}"
-        return replace(
-            look, options=weighed.options, plan=weighed.plan, choice=choice, shadow=twin, reason=reason,
-            forecast=main, settings=settings,
-        )  # fmt: skip
+        look = replace(look, plan=weighed.plan, reason=reason, forecast=main, settings=settings)
+        seen = self._situation(look, known, settings, weighed.options, spent, stale)
+        return Weighed(replace(look, situation=seen), known, policy, seen, shadow.options)
+
+    def _concluded(self, one: Look | Weighed, shares: Mapping[str, float | Exception]) -> Look:
+        if isinstance(one, Look):
+            return one
+        part = shares.get(one.look.job.name)
+        try:
+            if isinstance(part, Exception):
+                raise part
+            look = self._routed(one.look, one.policy, replace(one.situation, share_usd_per_hour=part))
+            assert look.choice is not None
+            self._fleets.chosen(one.look.job, one.policy, look.choice)
+            twin = replace(one.situation, options=one.shadow, share_usd_per_hour=part)
+            return replace(look, shadow=turn.choose(one.policy, twin))
+        except Exception as error:  # border: one job's turn; a policy is somebody else's code.
+            return _failed(replace(one.look, settings=None, situation=None), error)
 
     def _engine(
         self, look: Look, forecast: Forecast | None, settings: Settings, offers: Sequence[Offer], spent: float,
@@ -213,35 +308,39 @@ class Watch:
         )  # fmt: skip
         return engine.weigh(case)
 
-    def _routed(
-        self, look: Look, known: Known, settings: Settings, policy: Policy, options: Sequence[Option], spent: float,
-        stale: bool,
-    ) -> Choice:  # fmt: skip
-        """Choose, then look whether there really is a way; choose again without the offers that have none."""
-        now = self._clock.now()
+    def _routed(self, look: Look, policy: Policy, seen: Situation) -> Look:
+        """Choose, then look whether there really is a way; choose again without the offers that have none.
+
+        What the cloud says goes into the situation, so that the choice follows from it alone.
+        """
         assert look.allocation is not None
         provider = self._providers[look.allocation.target.provider]
-        choice = self._decided(look, known, settings, policy, options, spent, stale)
+        ways: dict[str, RouteName] = {}
         for _ in range(_ROUTES_TRIED):
-            if choice.option.stays:
-                return choice
-            refusal, way = _way(provider, look.allocation, choice.option.offer, look.job)
+            choice = turn.choose(policy, seen)
+            taken = choice.option.offer
+            if choice.option.route in ("stay", "release") or ways.get(taken.id) == choice.option.route:
+                return replace(look, options=seen.options, choice=choice, situation=seen)
+            refusal, way = _way(provider, look.allocation, taken, look.job)
             if refusal is None:
-                return replace(choice, option=replace(choice.option, route=way))
-            self._refused.setdefault(look.job.name, {})[choice.option.offer.id] = (refusal.why, now + refusal.lasts)
-            choice = self._decided(look, known, settings, policy, options, spent, stale)
-        return replace(choice, option=options[0], reason="every better offer was refused by its pre-flight")
+                ways[taken.id] = way
+                seen = replace(seen, options=_by(seen.options, taken, way))
+            else:
+                self._refused.setdefault(look.job.name, {})[taken.id] = (refusal.why, seen.now + refusal.lasts)
+                seen = replace(seen, unavailable={**seen.unavailable, taken.id: refusal.why})
+        enough = {o.offer.id: "every better offer was refused by its pre-flight" for o in seen.options[1:]}
+        seen = replace(seen, unavailable={**enough, **seen.unavailable})
+        return replace(look, options=seen.options, choice=turn.choose(policy, seen), situation=seen)
 
-    def _decided(
-        self, look: Look, known: Known, settings: Settings, policy: Policy, options: Sequence[Option], spent: float,
-        stale: bool,
-    ) -> Choice:  # fmt: skip
+    def _situation(
+        self, look: Look, known: Known, settings: Settings, options: Sequence[Option], spent: float, stale: bool
+    ) -> Situation:
         now = self._clock.now()
         name, provider = look.job.name, look.job.target.provider if look.job.target else ""
         refused = {o: why for o, (why, until) in list(self._refused.get(name, {}).items()) if until > now}
         short = {offer: until for (cloud, offer), until in list(self._shortages.items()) if cloud == provider}
-        seen = turn.situation(look, settings, options, known.moves, short, refused, spent, now, stale)
-        return turn.choose(policy, seen)
+        move = turn.move_cost(look.status, self._timing)
+        return turn.situation(look, settings, options, known.moves, short, refused, spent, now, stale, move)
 
     def _describe(self, target: Target) -> Allocation:
         provider = self._providers.get(target.provider)
@@ -255,6 +354,17 @@ class Watch:
 
     async def _run(self, function: Callable[..., _T], *arguments: object) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+
+def _failed(look: Look, error: Exception) -> Look:
+    log.error("a job could not be weighed", job=look.job.name, exc_info=error)
+    why = f"weighing it failed ({type(error).__name__}); nothing is changed - see the log"
+    return replace(look, reason=why)
+
+
+def _by(options: Sequence[Option], offer: Offer, way: RouteName) -> tuple[Option, ...]:
+    """Write the way there really is into the option of an offer."""
+    return tuple(replace(o, route=way) if o.offer.id == offer.id and not o.stays else o for o in options)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Values: what a policy is."""
 
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from policies.types import Choice, Option, Rejection, Situation
@@ -23,3 +24,17 @@ class OwnPayback(Protocol):
 
     def payback(self, situation: Situation, option: Option) -> Rejection | None:
         """Refuse a move that does not earn what it costs. Pure. Not asked while staying does not fit."""
+
+
+@runtime_checkable
+class FleetPolicy(Protocol):
+    """The optional ability to look at several jobs at once, before each is decided for by itself."""
+
+    def share(self, situations: Sequence[Situation], taken_usd_per_hour: float) -> Mapping[str, float]:
+        """Give each job the dollars an hour that it may cost at most, by name; a job left out has no share.
+
+        Asked once a batch with the jobs of one policy that are decided for now; ``taken_usd_per_hour`` is what its
+        other jobs cost, moves under way at the dearer of their two machines. With it the shares should sum to no more
+        than the fleet's budget. A share reaches its job as ``Situation.share_usd_per_hour``, and a guard holds it; it
+        is recorded with the decision, so it need not come out the same again.
+        """

@@ -35,6 +35,8 @@ from policies.types import Settings
 LARGEST_BYTES = 256 * 1024
 DEEPEST = 12
 MOST_PROBLEMS = 20
+TOO_DEEP = "nested too deeply - a policy needs no more than five levels"
+FINITE = "write a number, or leave the key out for no limit"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
@@ -137,9 +139,9 @@ def parse(text: str | bytes) -> Located:
         mark = error.problem_mark or error.context_mark
         where = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         message = error.problem or error.context or "it cannot be read"
-        raise Wrong(f"not YAML: {message}", *where) from None
+        raise Wrong(f"not YAML: {message} - {_mend(message)}", *where) from None
     except (YAMLError, ValueError) as error:
-        raise Wrong(f"not YAML: {str(error).splitlines()[0]}", 1, 1) from None
+        raise Wrong(f"not YAML: {str(error).splitlines()[0]} - save it as plain text", 1, 1) from None
 
 
 def _clean(given: str | bytes) -> str:
@@ -156,7 +158,7 @@ def _clean(given: str | bytes) -> str:
         if depth > 8 * DEEPEST:
             line_start = text.rfind("\n", 0, found.start())
             place = text.count("\n", 0, found.start()) + 1, found.start() - line_start
-            raise Wrong("nested too deeply", *place)
+            raise Wrong(TOO_DEEP, *place)
     return text
 
 
@@ -183,7 +185,7 @@ def _node(event: Any, events: Iterator[Any], depth: int) -> Located:
     if getattr(event, "tag", None) is not None:
         raise _wrong(event, f"the tag {event.tag} is not read - write a plain value")
     if depth > DEEPEST:
-        raise _wrong(event, "nested too deeply")
+        raise _wrong(event, TOO_DEEP)
     if isinstance(event, ScalarEvent):
         return Located(_scalar(event), line, column)
     if isinstance(event, SequenceStartEvent):
@@ -199,13 +201,15 @@ def _mapping(event: MappingStartEvent, events: Iterator[Any], depth: int) -> Loc
     keys: dict[str, Located] = {}
     while not isinstance(following := next(events), MappingEndEvent):
         if not isinstance(following, ScalarEvent):
-            raise _wrong(following, "a key must be a plain word")
+            raise _wrong(following, "a key must be a plain word - write key: value")
         key = _node(following, events, depth + 1)
         word = key.value if isinstance(key.value, str) else following.value
         if word == "<<":
             raise _wrong(following, "merge keys are not read - write the values out")
         if word in keys:
-            raise _wrong(following, f"the key {word!r} stands twice - first in line {keys[word].line}")
+            raise _wrong(
+                following, f"the key {word!r} stands twice, first in line {keys[word].line} - keep one of them"
+            )
         keys[word] = key
         value = _node(next(events), events, depth + 1)
         if value.value is None:  # an empty value stands, for YAML, where the next word begins
@@ -227,10 +231,10 @@ def _scalar(event: ScalarEvent) -> object:
     if _FLOAT.fullmatch(text):
         number = float(text)
         if number in (float("inf"), float("-inf")):
-            raise _wrong(event, f"{text} is not a finite number")
+            raise _wrong(event, f"{text} is not a finite number - {FINITE}")
         return number
     if _NOT_FINITE.fullmatch(text):
-        raise _wrong(event, f"{text} is not a finite number")
+        raise _wrong(event, f"{text} is not a finite number - {FINITE}")
     if _AMBIGUOUS.fullmatch(text):
         raise _wrong(
             event, f"{text} is read as yes or no by some and as a text by others - write true, false or quote it"
@@ -314,6 +318,12 @@ def _version(body: Located) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
+def _mend(message: str) -> str:
+    if "\\t" in message:
+        return "indent with spaces, not with tabs"
+    return "close every bracket and quote, and indent alike" if "expected" in message else "mend the text here"
+
+
 def _hint(word: str, known: Sequence[str] | Mapping[str, object]) -> str:
     near = difflib.get_close_matches(word, list(known), 1, 0.6)
     return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
@@ -333,7 +343,9 @@ def _translate(error: ValidationError, body: Located, model: type[BaseModel]) ->
             )
             continue
         place = _find(body, path)
-        yield Wrong(f"{'.'.join(map(str, path))}: {_say(one, place)}", place.line, place.column)
+        yield Wrong(
+            ": ".join([*([".".join(map(str, path))] if path else []), _say(one, place)]), place.line, place.column
+        )
 
 
 def _find(node: Located, path: Sequence[str | int]) -> Located:
@@ -369,18 +381,22 @@ def _say(error: Any, place: Located) -> str:
             mend = f"write {digits.group()} without a unit or quotes" if digits else f"write {number}"
             return f"{given} is not {number} - {mend}"
         case "finite_number":
-            return f"{given} is not a finite number"
+            return f"{given} is not a finite number - {FINITE}"
         case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal":
             bound = str(error["msg"]).removeprefix("Input should be ")
-            return f"{given} must be {bound}"
+            return f"{given} must be {bound} - mend the figure, or leave the key out for the default"
         case "literal_error":
-            return f"{given} must be {error['ctx']['expected']}"
+            return f"{given} must be {error['ctx']['expected']} - write one of them"
         case "string_type":
-            return f"{given} is not a text - quote it"
+            return f"{given} is not a text - {'write one, or leave the key out' if place.value is None else 'quote it'}"
         case "list_type":
             return f"{given} is not a list - write it like [a, b]"
         case "dict_type" | "model_type" | "model_attributes_type":
-            return f"{given} is not a mapping of keys"
+            return f"{given} is not a mapping of keys - write key: value in it"
+        case "too_short" | "string_too_short":
+            return f"{given} holds nothing - fill it, or leave the key out for the default"
+        case "too_long" | "string_too_long":
+            return f"it is too long - keep to {error['ctx']['max_length']}"
         case "missing":
             return "is missing"
         case _:

@@ -138,6 +138,14 @@ def usd_per_hour(situation: Situation, option: Option) -> Rejection | None:
     return _refuse(option, "usd_per_hour", f"{usd(option.usd_per_hour)} an hour is over the cap of {usd(cap)}")
 
 
+def share(situation: Situation, option: Option) -> Rejection | None:
+    """Refuse what costs more an hour than this job's part of its fleet's budget."""
+    part = situation.share_usd_per_hour
+    if part is None or option.usd_per_hour <= part * (1 + 1e-9):
+        return None
+    return _refuse(option, "share", f"{usd(option.usd_per_hour)} an hour is over this job's share of {usd(part)}")
+
+
 def spot(situation: Situation, option: Option) -> Rejection | None:
     """Refuse a way of buying that the policy does not want."""
     rule = situation.settings.capacity.spot
@@ -324,6 +332,7 @@ LIMITS: tuple[Guard, ...] = (
     deny,
     gpus,
     usd_per_hour,
+    share,
     spot,
     memory_floor,
     memory,
@@ -394,6 +403,8 @@ def decide(policy: Policy, situation: Situation) -> Choice:
 def _ask(policy: Policy, situation: Situation, left: Thinned) -> Choice:
     stay = situation.stay
     choice = policy.choose(replace(situation, options=(stay, *left.ready), later=left.later))
+    if situation.release is not None and choice.option == situation.release:
+        return _released(situation, choice)
     if not any(choice.option is given or choice.option == given for given in (stay, *left.ready)):
         taken = choice.option.offer.id
         return Choice(
@@ -404,6 +415,14 @@ def _ask(policy: Policy, situation: Situation, left: Thinned) -> Choice:
         reason = f"moving to {best.offer.id}, because staying does not fit, although the policy would stay"
         return Choice(best, f"{reason}: {choice.reason}")
     return choice
+
+
+def _released(situation: Situation, choice: Choice) -> Choice:
+    """Let a job's machine go only where its work can be saved first; what the job cannot be asked is not done."""
+    refused = stale(situation, choice.option) or checkpoint(situation, choice.option)
+    if refused is None:
+        return choice
+    return Choice(situation.stay, f"no change, because the machine cannot be let go safely: {refused.detail}")
 
 
 def _least_bad(situation: Situation, left: Thinned) -> Thinned:
@@ -439,7 +458,7 @@ def _explain(situation: Situation, left: Thinned, choice: Choice) -> Choice:
             continue
         must = _left(situation) if option.stays else None
         rejected.append(must or said.get(option.offer.id) or _lost(option, chosen))
-    return Choice(chosen, choice.reason, tuple(rejected))
+    return Choice(chosen, choice.reason, tuple(rejected), choice.advice)
 
 
 def _left(situation: Situation) -> Rejection | None:

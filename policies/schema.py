@@ -11,7 +11,18 @@ from policies.types import Capacity, Limits, Mode, Moves, Prices, Safety, Settin
 Positive = Annotated[float, Field(gt=0, le=1e9)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Minutes = Annotated[float, Field(ge=0, le=60 * 24 * 7)]
-Glob = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+def _glob(text: str) -> str:
+    """Refuse a pattern that can match no offer: each has the form ``cloud/place/machine``."""
+    if text.count("[") > text.count("]"):
+        raise ValueError(f"{text!r} opens a bracket that nothing closes - write [[] for the character itself")
+    if "/" not in text and "*" not in text:
+        raise ValueError(f'{text!r} can match no offer - write it like "aws/us-east-1/*" or "*/{text}"')
+    return text
+
+
+Glob = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_glob)]
 
 
 def _quiet(text: str) -> str:
@@ -87,6 +98,7 @@ class ModeModel(Strict):
     change_machine: Mode | None = None
     attach_gpu: Mode | None = None
     resize_group: Mode | None = None
+    release: Mode | None = None
 
 
 class PricesModel(Strict):
@@ -95,6 +107,7 @@ class PricesModel(Strict):
     discount: dict[Glob, Annotated[float, Field(ge=0, lt=1)]] = {}
     override: dict[Glob, Positive] = {}
     max_age_hours: Positive = Prices().max_age_hours
+    disk_usd_per_hour: Annotated[float, Field(ge=0, le=1e6)] = 0.0
 
 
 class PolicyModel(Strict):

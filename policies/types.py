@@ -8,8 +8,8 @@ from typing import Literal
 from providers.types import Offer
 
 Mode = Literal["observe", "recommend", "approve", "auto"]
-ActionKind = Literal["change_machine", "attach_gpu", "resize_group"]
-RouteName = Literal["stay", "in_place", "replace", "grow", "shrink"]
+ActionKind = Literal["change_machine", "attach_gpu", "resize_group", "release"]
+RouteName = Literal["stay", "in_place", "replace", "grow", "shrink", "release"]
 
 DECILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -113,11 +113,15 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Corrections of the catalog: share taken off by offer glob, exact dollars an hour by offer id, greatest age."""
+    """Corrections of the catalog: share taken off by offer glob, exact dollars an hour by offer id, greatest age.
+
+    ``disk_usd_per_hour`` is what a job's disks cost, which no catalog tells; they are paid while it stands still, too.
+    """
 
     discount: Mapping[str, float] = field(default_factory=dict)
     override: Mapping[str, float] = field(default_factory=dict)
     max_age_hours: float = 24.0 * 365
+    disk_usd_per_hour: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,7 @@ class Trust:
     change_machine: Mode | None = None
     attach_gpu: Mode | None = None
     resize_group: Mode | None = None
+    release: Mode | None = None
 
     def of(self, kind: ActionKind) -> Mode:
         """Find the mode for a kind of action."""
@@ -162,6 +167,13 @@ class Situation:
     is never gone under. ``stale`` says that the job has not been heard of lately: nothing may be taken away from it
     then. ``can_checkpoint``: the job answers ``prepare``. ``later`` is filled by ``guards.decide``: the options
     that ran into no limit of place, price or safety and whose move the plan wants only later, soonest first.
+
+    ``observed`` is the newest known value of each column that the job reports, named as in the history file
+    (``hp.batch_size``); usage is the middle of its newest five. It also holds ``pace.fixed_s`` and
+    ``pace.per_sample_s``, where the job has shown how its step time grows with its batch. ``release`` is the option of
+    stopping the machine for good after a checkpoint, ``None`` where there is nothing to stop; only a policy that reads
+    it can take it.
+    ``share_usd_per_hour`` is this job's part of what its fleet may spend an hour, where its policy shares.
     """
 
     job: str
@@ -178,6 +190,11 @@ class Situation:
     can_checkpoint: bool = True
     killed: bool = False
     later: tuple[Option, ...] = ()
+    observed: Mapping[str, float] = field(default_factory=dict)
+    deadline: datetime | None = None
+    budget_usd: float | None = None
+    release: Option | None = None
+    share_usd_per_hour: float | None = None
 
     @property
     def stay(self) -> Option:
@@ -196,8 +213,12 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What to do: the option taken (staying is one), why in one sentence, and what became of all the others."""
+    """What to do: the option taken (staying is one), why in one sentence, and what became of all the others.
+
+    ``advice`` names hyperparameters that would serve the job better. It is shown; the job is not made to follow it.
+    """
 
     option: Option
     reason: str
     rejected: tuple[Rejection, ...] = ()
+    advice: Mapping[str, float] = field(default_factory=dict)

@@ -1,22 +1,28 @@
 """Edge: the policies in force, putting a new one, checking one without putting it."""
 
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import TypeAdapter
 
+from api.accounts import PolicyDiffOut
 from api.answers import Answer
 from api.auth import Admin, Reader
 from api.deps import Services, services
 from api.problems import Problem
 from api.text import plain
-from policies.config import load
+from daemon import again
+from policies.config import load, policy_of
+from policies.kinds import installed
 from policies.types import Settings
 
 router = APIRouter(prefix="/v1", tags=["policies"])
 
 Given = Annotated[Services, Depends(services)]
+Days = Annotated[float, Query(gt=0, le=36500)]
 
 _YAML = {
     "requestBody": {
@@ -86,6 +92,27 @@ async def check(request: Request, who: Reader, file: str = "policy.yaml") -> Che
     found, problems = await run_sync(load, text, file)
     lines = [plain(str(p)) for p in problems]
     return CheckedOut(valid=not lines, policies=[s.name for s in found], problems=lines)
+
+
+@router.post("/policies:diff", openapi_extra=_YAML)
+async def diff(
+    request: Request, given: Given, who: Reader, file: str = "policy.yaml", days: Days = 7.0
+) -> PolicyDiffOut:
+    """Say what an edited policy file would have changed on the decisions on record, and what that would have cost."""
+    text = await text_of(request)
+    found, problems = await run_sync(load, text, file)
+    if problems:
+        raise Problem(422, plain(str(problems[0])), errors=[plain(str(p)) for p in problems])
+    return await run_sync(_diff, found, given, given.clock.now() - timedelta(days=days))
+
+
+def _diff(found: Sequence[Settings], given: Services, since: datetime) -> PolicyDiffOut:
+    kept = given.store.decisions
+    decisions = (kept.get(decision) for decision in kept.since(since))
+    made = again.diff(
+        decisions, given.store.ledger.charges, found, lambda rules: policy_of(rules.kind, installed()), since
+    )
+    return PolicyDiffOut.of(made)
 
 
 async def text_of(request: Request) -> str:

@@ -1,18 +1,17 @@
 """Edge: what a job reports, and what is foretold, decided and paid for it."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Query, Request
 
+from api.accounts import LedgerOut
 from api.answers import (
     Answer,
-    ChargeOut,
     DecisionBrief,
     DecisionOut,
-    LedgerOut,
-    OutcomeOut,
     PlanOut,
     ReceivedOut,
     TrajectoriesOut,
@@ -21,12 +20,16 @@ from api.auth import Reader, Sender
 from api.chart import ForecastOut, HistoryOut, forecast_out, history_out
 from api.deps import Services, services
 from api.problems import Problem
+from daemon.account import account
 from daemon.look import Look
 from daemon.types import Drift
 from providers.types import Offer
 
 router = APIRouter(prefix="/v1/jobs/{name}", tags=["telemetry"])
 
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+DECISIONS_READ, ROWS_READ = 200, 2000
+"""What the ledger reads for its estimates; older decisions and rows do not count in them."""
 Given = Annotated[Services, Depends(services)]
 Columns = Annotated[str, Query(max_length=2000, description="names of columns with commas between; none means all")]
 Rows = Annotated[int, Query(ge=1, le=5000)]
@@ -119,12 +122,16 @@ def history(name: str, given: Given, who: Reader, columns: Columns = "", rows: R
 @router.get("/ledger")
 def ledger(name: str, given: Given, who: Reader) -> LedgerOut:
     """Show what a job has cost and what its moves came to. The ledger outlives the job."""
-    charges, outcomes = given.store.ledger.charges(name), given.store.ledger.outcomes(name)
+    store = given.store
+    charges, outcomes = store.ledger.charges(name), store.ledger.outcomes(name)
     if not charges and not outcomes:
-        given.store.jobs.get(name)
-    return LedgerOut(
-        job=name,
-        spent_usd=given.store.ledger.spent(name),
-        charges=[ChargeOut.of(c) for c in charges],
-        outcomes=[OutcomeOut.of(o) for o in outcomes],
+        store.jobs.get(name)
+    known = store.decisions.since(BEGINNING, name)[-DECISIONS_READ:]
+    made = account(
+        charges,
+        store.runs.spans(name),
+        (store.decisions.get(decision) for decision in known),
+        [(outcome, store.decisions.get(outcome.decision)) for outcome in outcomes],
+        store.telemetry.histories([name], ROWS_READ)[name],
     )
+    return LedgerOut.of(name, made, charges, outcomes)

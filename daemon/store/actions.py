@@ -4,20 +4,20 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 from sqlmodel import col
 
 from daemon.store import decisions
 from daemon.store.audit import Audit
-from daemon.store.base import Conflict, Missing, Stale
+from daemon.store.base import Conflict, Missing, OverBudget, Stale
 from daemon.store.codec import dumps, loads
 from daemon.store.database import Database, Found, Query, micros
 from daemon.store.lease import Fence
-from daemon.store.tables import ActionRow, CallRow, JobRow, OutcomeRow
+from daemon.store.tables import ActionRow, CallRow, ChargeRow, JobRow, OutcomeRow
 from daemon.types import Action, CallRecord, DecisionStatus
 from providers.types import Target
 
-OVER = frozenset({"rejected", "done", "rolled_back", "cancelled", "needs_human", "expired"})
+OVER = frozenset({"rejected", "done", "released", "rolled_back", "cancelled", "needs_human", "expired"})
 """What a decision may be no longer when an action is opened on it."""
 
 
@@ -41,10 +41,11 @@ class Actions:
             kept = self._stamp(action)
             if earlier := connection.execute(_find(action.id)).one_or_none():
                 return _same(earlier, kept)
-            _hold_job(connection, action.job)
+            _hold_job(connection, action.job, alone=action.budget_usd is not None)
             before = decisions.lock(connection, action.decision)
             if before.status in OVER:
                 raise Stale(f"decision {action.decision} is {before.status} - decide again")
+            _reserve(connection, kept)
             self._insert(connection, kept)
             decisions.set_status(connection, action.decision, "acting")
             self._note(connection, "action opened", kept, before="")
@@ -150,11 +151,26 @@ def _same(earlier: Found, action: Action) -> Action:
     return found
 
 
-def _hold_job(connection: Connection, job: str) -> None:
-    """Keep the job from being removed while its action is opened."""
-    statement = select(col(JobRow.name)).where(col(JobRow.name) == job).with_for_update(read=True)
+def _hold_job(connection: Connection, job: str, alone: bool) -> None:
+    """Keep the job from being removed while its action is opened; ``alone`` also keeps out its other intents."""
+    statement = select(col(JobRow.name)).where(col(JobRow.name) == job).with_for_update(read=not alone)
     if connection.execute(statement).one_or_none() is None:
         raise Missing(f"there is no job named {job} - register it first")
+
+
+def _reserve(connection: Connection, action: Action) -> None:
+    """Check an intent against its budget. The job is held alone, so that of two intents one sees the other."""
+    if action.budget_usd is None:
+        return
+    spent = select(func.coalesce(func.sum(col(ChargeRow.usd)), 0.0)).where(col(ChargeRow.job) == action.job)
+    aside = select(func.coalesce(func.sum(col(ActionRow.reserved_usd)), 0.0))
+    aside = aside.where(col(ActionRow.job) == action.job, col(ActionRow.is_open) == 1)
+    gone = sum(float(connection.execute(part).scalar_one() or 0.0) for part in (spent, aside))
+    if gone + action.reserved_usd > action.budget_usd:
+        raise OverBudget(
+            f"job {action.job} has spent or set aside {gone:.2f} of {action.budget_usd:.2f} dollars, and this move"
+            f" takes {action.reserved_usd:.2f} - raise its budget, or let it go on"
+        )
 
 
 def _columns(action: Action) -> dict[str, object]:
@@ -166,6 +182,7 @@ def _columns(action: Action) -> dict[str, object]:
         "is_open": 0 if action.closed else 1,
         "epoch": action.epoch,
         "version": action.version,
+        "reserved_usd": 0.0 if action.closed else action.reserved_usd,
         "value": dumps(Action, action),
     }
 

@@ -41,6 +41,10 @@ class Conflict(StoreError):
     """A job of that name exists, or an action is open on that target; nothing was written."""
 
 
+class OverBudget(Conflict):
+    """What the job has spent, its open actions have set aside and this one exceed its budget; nothing was written."""
+
+
 class Missing(StoreError):
     """No such job, decision or action."""
 
@@ -113,11 +117,15 @@ class Retention(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What one run of a job covered; ``first_step`` of the next one tells what had to be done again."""
+    """What one run of a job covered; ``first_step`` of the next one tells what had to be done again.
+
+    ``first_at`` is when its oldest kept row was received.
+    """
 
     run: str
     first_step: int
     last_step: int
+    first_at: datetime
 
 
 class Runs(Protocol):
@@ -146,6 +154,12 @@ class DecisionStore(Protocol):
     def of(self, job: str, limit: int = 50) -> Sequence[Decision]:
         """List a job's decisions, newest first."""
 
+    def since(self, at: datetime, job: str | None = None) -> Sequence[str]:
+        """List the ids of decisions, made or come again after a moment, that have a record, oldest first."""
+
+    def forget(self, before: datetime) -> int:
+        """Remove the records, not the decisions, that are older and did not come again since; give how many."""
+
     def mark(self, decision: str, status: DecisionStatus, by: str, expected: DecisionStatus | None = None) -> Decision:
         """Change a status, and who did. Raises ``Stale`` if it is not ``expected``; writes the audit log."""
 
@@ -156,7 +170,9 @@ class ActionStore(Protocol):
     def open(self, action: Action) -> Action:
         """Commit an intent and mark its decision "acting" in one unit.
 
-        At most one open action a target: a second raises ``Conflict`` (a partial unique index holds it).
+        At most one open action a target: a second raises ``Conflict`` (a partial unique index holds it). With a
+        ``budget_usd``, raises ``OverBudget`` where the job's charges, what its open actions have reserved and this
+        one's ``reserved_usd`` exceed it. A closed action sets nothing aside.
         """
 
     def save(self, action: Action) -> Action:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import cast
 
-from sqlalchemy import Connection, Text, bindparam, insert, select, update
+from sqlalchemy import Connection, Text, bindparam, func, insert, select, update
 from sqlmodel import col
 
 from daemon.store.audit import Audit
@@ -15,6 +15,7 @@ from daemon.store.codec import dumps, loads
 from daemon.store.database import Database, Found, Query, micros, moment
 from daemon.store.tables import DecisionRow, JobRow
 from daemon.types import Decision, DecisionStatus
+from policies.types import Situation
 
 REPEATABLE = frozenset({"no_change", "observed", "recommended"})
 
@@ -64,6 +65,22 @@ class Decisions:
         with self._database.read() as connection:
             rows = connection.execute(statement.limit(limit)).all()
         return [_decision(row) for row in rows]
+
+    def since(self, at: datetime, job: str | None = None) -> Sequence[str]:
+        """List the ids of decisions, made or come again after a moment, that have a record, oldest first."""
+        newest = func.coalesce(col(DecisionRow.last_us), col(DecisionRow.at_us))
+        statement = select(col(DecisionRow.id)).where(col(DecisionRow.record).is_not(None), newest >= micros(at))
+        if job is not None:
+            statement = statement.where(col(DecisionRow.job) == job)
+        with self._database.read() as connection:
+            return connection.execute(statement.order_by(col(DecisionRow.number))).scalars().all()
+
+    def forget(self, before: datetime) -> int:
+        """Remove the records, not the decisions, that are older and did not come again since; give how many."""
+        newest = func.coalesce(col(DecisionRow.last_us), col(DecisionRow.at_us))
+        old = update(DecisionRow).where(col(DecisionRow.record).is_not(None), newest < micros(before))
+        with self._database.write() as connection:
+            return connection.execute(old.values(record=None)).rowcount
 
     def mark(self, decision: str, status: DecisionStatus, by: str, expected: DecisionStatus | None = None) -> Decision:
         """Change a status, and who did. Raises ``Stale`` if it is not ``expected``; writes the audit log."""
@@ -116,8 +133,24 @@ def _row(decision: Decision) -> dict[str, object]:
         "by": decision.by,
         "repeats": decision.repeats,
         "last_us": micros(decision.last_at) if decision.last_at else None,
-        "value": zlib.compress(dumps(Decision, decision).encode("ascii"), 1),
+        "at_us": micros(decision.at),
+        **_kept(decision),
     }
+
+
+def _kept(decision: Decision) -> dict[str, bytes | None]:
+    """Put what may go after a while apart from what stays: the options are the record's where there is one."""
+    seen = decision.situation
+    if seen is None or seen.options != decision.options:
+        return {"value": _packed(Decision, replace(decision, situation=None)), "record": None}
+    return {
+        "value": _packed(Decision, replace(decision, situation=None, options=())),
+        "record": _packed(Situation, seen),
+    }
+
+
+def _packed(hint: type, value: object) -> bytes:
+    return zlib.compress(dumps(hint, value).encode("ascii"), 1)
 
 
 def _read(connection: Connection, decision: str) -> Decision:
@@ -128,8 +161,12 @@ def _read(connection: Connection, decision: str) -> Decision:
 
 
 def _decision(row: Found) -> Decision:
+    kept = loads(Decision, zlib.decompress(row.value))
+    if row.record is not None:
+        seen = loads(Situation, zlib.decompress(row.record))
+        kept = replace(kept, situation=seen, options=seen.options)
     return replace(
-        loads(Decision, zlib.decompress(row.value)),
+        kept,
         status=cast(DecisionStatus, row.status),
         by=row.by,
         repeats=row.repeats,

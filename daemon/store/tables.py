@@ -125,10 +125,13 @@ class ObservationRow(Row, table=True):
 
 
 class DecisionRow(Row, table=True):
-    """A decision. The columns are the truth of what changes after it was made; ``value`` is compressed JSON."""
+    """A decision. The columns are the truth of what changes after it was made; ``value`` is compressed JSON.
+
+    ``record`` is the situation that the choice was made in, options included, compressed too; it goes after a while.
+    """
 
     __tablename__ = "decisions"
-    __table_args__ = (Index("ix_decisions_job_number", "job", "number"),)
+    __table_args__ = (Index("ix_decisions_job_number", "job", "number"), Index("ix_decisions_at_us", "at_us"))
     number: int | None = Field(sa_column=Column(NUMBER, primary_key=True, autoincrement=True))
     id: str = Field(sa_column=Column(Text, nullable=False, unique=True))
     job: str = Field(sa_column=_words())
@@ -139,6 +142,8 @@ class DecisionRow(Row, table=True):
     repeats: int = Field(sa_column=_moment())
     last_us: int | None = Field(sa_column=Column(BigInteger))
     value: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    at_us: int | None = Field(sa_column=Column(BigInteger))
+    record: bytes | None = Field(sa_column=Column(LargeBinary))
 
 
 class ActionRow(Row, table=True):
@@ -165,6 +170,7 @@ class ActionRow(Row, table=True):
     opened_us: int = Field(sa_column=_moment())
     epoch: int = Field(sa_column=_moment())
     version: int = Field(sa_column=_moment())
+    reserved_usd: float | None = Field(sa_column=Column(Double))
     value: str = Field(sa_column=_words())
 
 

@@ -11,7 +11,7 @@ from sqlmodel import col
 from daemon.store import history
 from daemon.store.base import Span
 from daemon.store.codec import dumps, loads
-from daemon.store.database import Database, Found, micros
+from daemon.store.database import Database, Found, micros, moment
 from daemon.store.jobs import save_status
 from daemon.store.tables import DriftRow, ForecastRow, JobRow, ObservationRow, RunRow
 from daemon.types import Drift, Forecast, History, JobStatus, Observation, Report
@@ -100,12 +100,12 @@ class Telemetry:
     def spans(self, job: str) -> Sequence[Span]:
         """List what each run covered, oldest run first."""
         step = col(ObservationRow.step)
-        chosen = select(col(RunRow.run), func.min(step), func.max(step))
+        chosen = select(col(RunRow.run), func.min(step), func.max(step), func.min(col(ObservationRow.received_us)))
         joined = chosen.join(ObservationRow, col(ObservationRow.run) == col(RunRow.number))
         found = joined.where(col(RunRow.job) == job).group_by(col(RunRow.number), col(RunRow.run))
         with self._database.read() as connection:
             rows = connection.execute(found.order_by(col(RunRow.number))).all()
-        return [Span(run, first, last) for run, first, last in rows]
+        return [Span(run, first, last, moment(at)) for run, first, last, at in rows]
 
     def prune(self, keep_rows_per_job: int) -> int:
         """Delete the oldest observations of each job beyond a count; give how many went.

@@ -33,7 +33,9 @@ from daemon.types import (
     Report,
 )
 from policies.config import load
-from policies.types import Choice, Option, Rejection, Settings, Spread
+from policies.cost_per_progress import CostPerProgress
+from policies.guards import decide
+from policies.types import Choice, Option, Rejection, Settings, Situation, Spread
 from providers.clock import VirtualClock
 from providers.types import Allocation, Offer, Price, Resources, Target
 
@@ -234,6 +236,11 @@ class Decisions:
     def of(self, job: str, limit: int = 50) -> list[Decision]:
         return sorted((d for d in self.kept.values() if d.job == job), key=lambda d: d.at, reverse=True)[:limit]
 
+    def since(self, at: datetime, job: str | None = None) -> list[str]:
+        found = sorted(self.kept.values(), key=lambda d: d.at)
+        mine = [d for d in found if d.situation is not None and job in (None, d.job)]
+        return [d.id for d in mine if (d.last_at or d.at) >= at]
+
     def mark(self, decision: str, status: Any, by: str, expected: Any = None) -> Decision:
         found = self.get(decision)
         if expected is not None and found.status != expected:
@@ -241,6 +248,11 @@ class Decisions:
         self.kept[decision] = replace(found, status=status, by=by)
         self._audit.note(by, f"decision {status}", decision, {})
         return self.kept[decision]
+
+
+class Runs:
+    def spans(self, job: str) -> list[Any]:
+        return []
 
 
 class Actions:
@@ -300,6 +312,7 @@ class MemoryStore:
         self.audit = Audit()
         self.decisions = Decisions(self.audit)
         self.actions = Actions()
+        self.runs = Runs()
         self.ledger = Ledger()
         self.tokens = Tokens()
 
@@ -451,6 +464,13 @@ class World:
         stayed = decision_of("d-1", "bert-large", STAYING, "no_change", 20)
         other = decision_of("d-3", "resnet-50", STAYING, "no_change", 9)
         self.store.decisions.kept = {d.id: d for d in (waiting, stayed, other)}
+
+    def record(self) -> None:
+        """Keep one decision that was really made, with its record: a move to medium that was carried out."""
+        options = tuple(replace(one, misfit=0.0, price_age_hours=1.0) for one in OPTIONS[:2])
+        seen = Situation("bert-large", NOW, self.book.kept["default"], options)
+        made = decision_of("d-9", "bert-large", decide(CostPerProgress(), seen), "done", 0)
+        self.store.decisions.kept["d-9"] = replace(made, situation=seen, options=options)
 
 
 @pytest.fixture

@@ -78,7 +78,8 @@ def test_a_wrong_address_is_told():
 
 READING = [
     ["job", "list"], ["job", "show", "bert-large"], ["top"], ["forecast", "bert-large"], ["plan", "bert-large"],
-    ["why", "bert-large"], ["why-not", "bert-large", "large"],
+    ["why", "bert-large"], ["why-not", "bert-large", "large"], ["job", "ledger", "bert-large"],
+    ["why", "bert-large", "--replay"],
 ]  # fmt: skip
 
 
@@ -176,6 +177,37 @@ def test_policy_files_are_checked_without_a_daemon(tmp_path: Path):
     assert f"{bad}:5:" in done.stdout.replace("\n", "")
     told = json.loads(scaleahead("policy", "check", str(bad), "--json").stdout)
     assert told[0]["problems"]
+
+
+def test_an_edit_of_a_policy_is_held_against_what_was_decided(run: Any, world: World, tmp_path: Path):
+    world.record()
+    edited = tmp_path / "policies.yaml"
+    edited.write_text('scaleahead: 1\npolicies:\n  default:\n    limits: {offers: {deny: ["*/medium"]}}\n')
+    drawn = run("policy", "diff", str(edited)).stdout
+    assert "1 of 1 decisions since" in drawn
+    assert "An estimate." in drawn
+    told = json.loads(run("policy", "diff", str(edited), "--days", "3", "--json").stdout)
+    assert told["differences"][0]["before"].endswith("medium")
+    assert told["jobs"][0]["spent_usd"] == 0.4
+    edited.write_text("scaleahead: 1\npolicies:\n  default: {kynd: x}\n")
+    bad = run("policy", "diff", str(edited))
+    assert bad.returncode == 1
+    assert f"{edited}:3:13: unknown key 'kynd'" in bad.stderr
+    assert run("policy", "diff", "/none/such").returncode == 2
+
+
+def test_a_decision_that_replays_to_another_choice_is_a_failure(run: Any, world: World):
+    from dataclasses import replace
+
+    world.record()
+    same = run("why", "bert-large", "--replay", "--last", "1")
+    assert same.returncode == 0
+    assert "the same  moving to" in same.stdout
+    kept = world.store.decisions.kept["d-9"]
+    world.store.decisions.kept["d-9"] = replace(kept, choice=replace(kept.choice, reason="for no reason"))
+    other = run("why", "bert-large", "--replay", "--last", "1")
+    assert other.returncode == 1
+    assert "DIFFERENT" in other.stdout
 
 
 def test_prices_are_shown_with_source_and_age_without_a_daemon():

@@ -235,6 +235,55 @@ async def test_offers_filter_and_page(api: Browser):
     assert (await api.get("/v1/offers?match=simulated/here/h*")).json()["total"] == 1
 
 
+async def test_the_ledger_adds_up_and_says_what_is_not_known(api: Browser, world: World):
+    world.fill()
+    world.record()
+    told = (await api.get("/v1/jobs/bert-large/ledger")).json()
+    assert told["usd_by_reason"] == {"running": 0.4}
+    assert told["attempts"] == [{"run": None, "began": "2026-11-23T09:00:00Z", "usd": 0.4}]
+    ways = {one["way"]: one for one in told["estimates"]}
+    assert ways["no_move"]["usd"]["mean"] == pytest.approx(0.4)
+    assert ways["static_best"]["offer"] == "simulated/here/medium"
+    assert ways["reactive"]["usd"] is None
+    assert "Estimates" in told["basis"]
+    bare = (await api.get("/v1/jobs/resnet-50/ledger")).json()
+    assert {one["note"] for one in bare["estimates"]} == {"no decision with its record covers what was run"}
+
+
+async def test_a_decision_is_replayed_from_its_record(api: Browser, world: World):
+    world.fill()
+    world.record()
+    told = (await api.get("/v1/decisions/d-9/replay")).json()
+    assert told["same"] is True
+    assert told["chosen"] == "simulated/here/medium"
+    assert (await api.get("/v1/decisions/d-1/replay")).json()["same"] is None
+    assert (await api.get("/v1/decisions/none-such/replay")).status == 404
+
+
+async def test_a_machine_let_go_is_shown_beside_the_options(api: Browser, world: World):
+    world.fill()
+    world.record()
+    kept = world.store.decisions.kept["d-9"]
+    gone = replace(kept.options[0], route="release", kind="release")
+    choice = replace(kept.choice, option=gone, rejected=())
+    world.store.decisions.kept["d-9"] = replace(kept, choice=choice)
+    shown = (await api.get("/v1/decisions/d-9")).json()["options"]
+    assert [(one["route"], one["taken"]) for one in shown] == [("stay", False), ("in_place", False), ("release", True)]
+
+
+async def test_an_edited_policy_is_held_against_the_record(api: Browser, world: World):
+    world.fill()
+    world.record()
+    edited = b'scaleahead: 1\npolicies:\n  default:\n    limits: {offers: {deny: ["*/medium"]}}\n'
+    told = (await api.post("/v1/policies:diff?days=7", edited)).json()
+    assert (told["decisions"], told["other"], len(told["differences"])) == (1, 0, 1)
+    assert told["differences"][0]["after"] == "simulated/here/small"
+    assert told["jobs"][0]["differs_at"] is not None
+    refused = await api.post("/v1/policies:diff?file=p.yaml", b"scaleahead: 2")
+    assert refused.status == 422
+    assert refused.json()["detail"].startswith("p.yaml:1:13: ")
+
+
 GOOD = "scaleahead: 1\npolicies:\n  cheap:\n    kind: cost_per_hour\n"
 
 

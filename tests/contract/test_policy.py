@@ -22,6 +22,10 @@ def rules(chooser: Policy) -> Settings:
     return replace(policy(), kind=type(chooser).__name__)
 
 
+IDLE = {"usage.gpu_util": 0.3}
+"""What the kinds that go by how busy the GPUs are need in order to want something cheaper."""
+
+
 def test_alone_it_stays(chooser: Policy, rules: Settings):
     choice = decide(chooser, situation(stay(), settings=rules))
     assert choice.option.stays
@@ -31,7 +35,7 @@ def test_alone_it_stays(chooser: Policy, rules: Settings):
 
 def test_it_takes_what_is_cheaper_by_the_hour_and_to_the_finish(chooser: Policy, rules: Settings):
     cheap = better()
-    choice = decide(chooser, situation(stay(), cheap, settings=rules))
+    choice = decide(chooser, situation(stay(), cheap, settings=rules, observed=IDLE))
     assert choice.option is cheap
     assert "aws/us-east-1/g5.xlarge" in choice.reason
     assert "$" in choice.reason
@@ -63,6 +67,6 @@ def test_the_same_situation_gives_the_same_choice(chooser: Policy, rules: Settin
 
 def test_the_order_of_the_options_does_not_matter(chooser: Policy, rules: Settings):
     first, second = option(offer("c", 0.7), 9.0, 1.0), better("a")
-    one = decide(chooser, situation(stay(), first, second, settings=rules))
-    other = decide(chooser, situation(stay(), second, first, settings=rules))
+    one = decide(chooser, situation(stay(), first, second, settings=rules, observed=IDLE))
+    other = decide(chooser, situation(stay(), second, first, settings=rules, observed=IDLE))
     assert one.option is other.option

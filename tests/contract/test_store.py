@@ -16,12 +16,12 @@ from alembic import command
 from sqlalchemy import create_engine, text
 
 from daemon.store import schema
-from daemon.store.base import Busy, Conflict, Missing, Stale, Store, StoreError
+from daemon.store.base import Busy, Conflict, Missing, OverBudget, Stale, Store, StoreError
 from daemon.store.open import open_store
 from daemon.types import Charge, Checkpoint, Declared, Drift, Forecast, JobStatus, Outcome
 from providers.clock import VirtualClock
 from providers.types import Operation
-from tests.daemon.store.values import NOW, action, call, decision, job, later, report, row, status
+from tests.daemon.store.values import NOW, action, call, decision, job, later, report, row, situation, status
 
 DIGEST = "ab" * 32
 
@@ -732,3 +732,80 @@ def test_a_writer_that_waits_too_long_is_told_so_and_wrote_nothing(url: str, clo
     assert len(store.telemetry.histories(["bert"])["bert"]) == 0
     store.status.save("bert", status(run="now"))
     store.close()
+
+
+# Records and reservations
+
+
+def test_a_decision_keeps_the_situation_it_was_made_in(store: Store) -> None:
+    store.jobs.add(job())
+    seen = situation()
+    made = decision(situation=seen, options=seen.options)
+    store.decisions.add(made)
+    assert store.decisions.get("d-1") == made
+    assert store.decisions.since(NOW) == ["d-1"]
+    assert store.decisions.since(NOW, "another") == []
+    assert store.decisions.forget(NOW) == 0
+    assert store.decisions.forget(later(1)) == 1
+    bare = store.decisions.get("d-1")
+    assert (bare.situation, bare.options, bare.choice) == (None, (), made.choice)
+
+
+def test_a_record_that_comes_again_is_kept_from_then_on(store: Store) -> None:
+    store.jobs.add(job())
+    seen = situation()
+    store.decisions.add(decision(situation=seen, options=seen.options))
+    store.decisions.repeat(["d-1"], later(100))
+    assert store.decisions.forget(later(50)) == 0
+    assert store.decisions.since(later(50)) == ["d-1"]
+
+
+def test_two_intents_at_once_do_not_exceed_a_budget(acting: Store) -> None:
+    """$5 of $10 is spent; each of eight moves sets $2 aside, so that two are let through."""
+    acting.ledger.charge([Charge("bert", "x", NOW, 3600, 5.0)])
+    for number in range(8):
+        acting.decisions.add(decision(f"m-{number}", machine=f"m{number}"))
+
+    def opened(number: int) -> Any:
+        return acting.actions.open(
+            action(f"a-{number}", f"m-{number}", f"vm-{number}", reserved_usd=2.0, budget_usd=10.0)
+        )
+
+    results = race(8, opened)
+    assert sum(isinstance(one, OverBudget) for one in results) == 6
+    assert len(acting.actions.unfinished()) == 2
+    refused = next(one for one in results if isinstance(one, OverBudget))
+    assert str(refused).startswith("job bert has spent or set aside 9.00 of 10.00 dollars, and this move takes 2.00")
+
+
+def test_a_closed_action_sets_nothing_aside(acting: Store) -> None:
+    first = acting.actions.open(action(reserved_usd=6.0, budget_usd=10.0))
+    with pytest.raises(OverBudget):
+        acting.actions.open(action("a-2", "d-2", "vm-2", reserved_usd=6.0, budget_usd=10.0))
+    acting.actions.save(replace(first, stage="cancelled"))
+    acting.actions.open(action("a-2", "d-2", "vm-2", reserved_usd=6.0, budget_usd=10.0))
+
+
+def test_without_a_budget_nothing_is_counted(acting: Store) -> None:
+    acting.ledger.charge([Charge("bert", "x", NOW, 3600, 500.0)])
+    acting.actions.open(action(reserved_usd=6.0))
+
+
+def test_a_database_of_the_first_version_keeps_its_decisions(url: str, clock: VirtualClock) -> None:
+    """Rows written before records existed hold their options in the value."""
+    opened = open_store(url, clock)
+    opened.jobs.add(job())
+    opened.decisions.add(decision())
+    opened.close()
+    execute(
+        url,
+        "DROP INDEX ix_decisions_at_us",
+        "ALTER TABLE decisions DROP COLUMN record",
+        "ALTER TABLE decisions DROP COLUMN at_us",
+        "ALTER TABLE actions DROP COLUMN reserved_usd",
+        "UPDATE alembic_version SET version_num = '0001'",
+    )
+    again = open_store(url, clock)
+    assert again.decisions.get("d-1") == decision()
+    assert again.decisions.since(NOW) == []
+    again.close()

@@ -14,7 +14,7 @@ from daemon.act import (
     Enter,
     Patience,
     Perform,
-    Release,
+    Proceed,
     Step,
     Wait,
     advance,
@@ -188,7 +188,7 @@ def _apply(
     match step:
         case Enter():
             return enter(acting, step, now, PATIENCE), world, on
-        case Release(why):
+        case Proceed(why):
             return enter(acting, Enter("cancelled", why), now, PATIENCE), world, on
         case Ask():
             return replace(acting, asked_at=acting.asked_at or now), world, on

@@ -406,7 +406,7 @@ async def test_what_is_remembered_of_a_job_is_small(scene: Scene) -> None:
     assert look.options
     assert look.choice.rejected
     assert kept == replace(
-        look, options=(), choice=replace(look.choice, rejected=()),
+        look, options=(), situation=None, choice=replace(look.choice, rejected=()),
         shadow=look.shadow and replace(look.shadow, rejected=()),
     )  # fmt: skip
 

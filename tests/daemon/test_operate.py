@@ -316,3 +316,80 @@ async def test_replace_launches_first_and_retires_the_old_machine_last(tmp_path:
     assert world.stage() == "done"
     calls = [r.call for r in world.cloud.records() if r.call in ("launch", "stop", "terminate") and r.outcome == "ok"]
     assert calls == ["launch", "stop", "terminate"]
+
+
+# Letting a machine go: a checkpoint, a stop, and nothing starts it again.
+
+
+def letting_go(world: World) -> Decision:
+    made = world.decide(SMALL, route="release")
+    option = replace(made.choice.option, kind="release")
+    return replace(made, choice=Choice(option, "the budget is spent"), options=(option,))
+
+
+async def freed(world: World) -> None:
+    decision = letting_go(world)
+    world.store.decisions.add(decision)
+    world.intend(decision)
+
+
+async def test_a_machine_is_let_go_after_a_checkpoint_and_never_started(tmp_path: Path) -> None:
+    world = World(tmp_path / "s.sqlite")
+    await freed(world)
+    await world.settle()
+    assert world.stage() == "released"
+    assert world.effects() == {"stop": 1}
+    assert world.cloud.machine("vm-1").state == "stopped"
+    assert world.status.checkpoint is not None
+    for _ in range(200):
+        await world.turn()
+    assert world.cloud.machine("vm-1").state == "stopped"
+
+
+async def test_a_crash_at_every_step_of_letting_go_ends_with_one_stop(tmp_path: Path) -> None:
+    reference = World(tmp_path / "reference.sqlite")
+    await freed(reference)
+    await reference.settle()
+    assert len(reference.reached) >= 7
+    for site in range(len(reference.reached)):
+        world = World(tmp_path / f"{site}.sqlite")
+        world.kill_at = site
+        try:
+            await freed(world)
+            await world.settle()
+        except Killed:
+            world.die()
+            world.start()
+        await world.settle()
+        assert world.stage() == "released", reference.reached[site]
+        assert world.effects() == {"stop": 1}, reference.reached[site]
+        assert world.cloud.complaints == [], reference.reached[site]
+
+
+async def test_without_a_checkpoint_the_machine_is_kept_and_a_person_is_called(tmp_path: Path) -> None:
+    world = World(tmp_path / "s.sqlite")
+    world.deaf = True
+    await freed(world)
+    await world.settle()
+    assert world.stage() == "needs_human"
+    assert world.effects() == {}
+    assert world.cloud.machine("vm-1").state == "running"
+    assert world.status.state == "training"
+
+
+async def test_a_stop_that_never_comes_is_for_a_person_and_is_not_undone(tmp_path: Path) -> None:
+    world = World(tmp_path / "s.sqlite")
+    for when in ("before", "before", "before") * 40:
+        world.cloud.fault(Fault("stop", "Unavailable", when))  # type: ignore[arg-type]
+    await freed(world)
+    await world.settle()
+    assert world.stage() == "needs_human"
+    assert "start" not in world.effects()
+
+
+@pytest.mark.parametrize("mode", ["observe", "recommend", "approve"])
+async def test_no_machine_is_let_go_without_trust(tmp_path: Path, mode: Mode) -> None:
+    world = World(tmp_path / "s.sqlite", mode=mode)
+    with pytest.raises(NotTrusted):
+        await freed(world)
+    assert world.effects() == {}

@@ -45,7 +45,7 @@ def evidence(memory: list[float], **more: object) -> Evidence:
     )  # fmt: skip
     made = Evidence(
         "job", True, BEGAN, BEGAN + timedelta(hours=1), True, [Line("o", BEGAN, 7200.0, 0.4)], [], [],
-        [Span("a", 1, n)], history,
+        [Span("a", 1, n, BEGAN)], history,
     )  # fmt: skip
     return replace(made, **more)  # type: ignore[arg-type]
 
@@ -71,8 +71,8 @@ def test_money_stops_with_the_job() -> None:
 
 
 def test_work_done_twice_is_lost() -> None:
-    assert result(evidence(GROWS, spans=[Span("a", 1, 20), Span("b", 16, 40)]))["lost_steps"] == 5
-    assert result(evidence(GROWS, spans=[Span("a", 1, 20), Span("b", 21, 40)]))["lost_steps"] == 0
+    assert result(evidence(GROWS, spans=[Span("a", 1, 20, BEGAN), Span("b", 16, 40, BEGAN)]))["lost_steps"] == 5
+    assert result(evidence(GROWS, spans=[Span("a", 1, 20, BEGAN), Span("b", 21, 40, BEGAN)]))["lost_steps"] == 0
 
 
 def test_the_forecast_is_judged_on_what_came() -> None:

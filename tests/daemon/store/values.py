@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from daemon.types import Action, CallRecord, Decision, Job, JobStatus, Observation, Report
-from policies.types import Choice, Option, Rejection, Spread
+from policies.types import Choice, Option, Rejection, Settings, Situation, Spread
 from providers.types import Offer, Price, Resources, Stop, Target
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
@@ -38,9 +38,10 @@ def option(machine: str = "small") -> Option:
 def decision(name: str = "d-1", of: str = "bert", machine: str = "small", **more: Any) -> Decision:
     settings: dict[str, Any] = {"status": "recommended", "at": NOW, "policy_version": "v1", **more}
     choice = Choice(option(machine), "it is cheapest", (Rejection("big", "price", "too dear"),))
+    settings.setdefault("options", (option(),))
     return Decision(
-        id=name, job=of, policy="default", mode="auto", current=offer(), choice=choice, options=(option(),),
-        inputs_hash="0f", forecast={"memory_gib": [1.0, 2.0], "method": "persist"}, **settings,
+        id=name, job=of, policy="default", mode="auto", current=offer(), choice=choice, inputs_hash="0f",
+        forecast={"memory_gib": [1.0, 2.0], "method": "persist"}, **settings,
     )  # fmt: skip
 
 
@@ -67,3 +68,7 @@ def report(run: str, *rows: Observation, of: str = "bert") -> Report:
 
 def status(**more: Any) -> JobStatus:
     return JobStatus(heard_at=NOW, **more)
+
+
+def situation(**more: Any) -> Situation:
+    return Situation("bert", NOW, Settings("default", "cost_per_progress", "v1"), (option(), option("big")), **more)

@@ -1,0 +1,51 @@
+"""The document on writing a policy: its code runs, its file is good, and it does what the text says."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from policies.base import Policy
+from policies.config import load, policy_of
+from policies.guards import decide
+from policies.kinds import Kinds
+from tests.policies.situations import better, option, situation, stay
+
+TEXT = (Path(__file__).parents[2] / "docs" / "how-to" / "own-policy.md").read_text("utf-8")
+
+
+def block(language: str) -> str:
+    found = re.search(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+@pytest.fixture
+def kinds() -> Kinds:
+    space: dict[str, Any] = {"__name__": "my_policies"}
+    exec(compile(block("python"), "own-policy.md", "exec"), space)
+    named = re.search(r'^(\w+) = "my_policies:(\w+)"', block("toml"), re.MULTILINE)
+    assert named is not None
+    return {named[1]: lambda: space[named[2]]}
+
+
+def test_the_class_is_twenty_lines(kinds: Kinds):
+    code = block("python")
+    assert len(code[code.index("class Settled:") :].splitlines()) + 3 <= 20
+
+
+def test_it_stays_for_a_small_saving_and_moves_for_a_large_one(kinds: Kinds):
+    (rules,), problems = load(block("yaml"), "policies.yaml", kinds)
+    assert problems == ()
+    chosen: Policy = policy_of(rules.kind, kinds)
+    little = decide(chosen, situation(stay(), better(), settings=rules))
+    assert little.option.stays
+    assert little.reason == "no change, because nothing saves 30% of the $10.00 left"
+    much = decide(chosen, situation(stay(), option(better().offer, 5.0, 5.0), settings=rules))
+    assert not much.option.stays
+
+
+def test_its_option_is_checked_like_all_others(kinds: Kinds):
+    _, problems = load(block("yaml").replace("0.3", "3"), "policies.yaml", kinds)
+    assert str(problems[0]).startswith("policies.yaml:5:19: least_saving: 3 must be less than or equal to 1")
