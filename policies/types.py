@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from policies.availability import Availability
 from providers.types import Offer
 
 Mode = Literal["observe", "recommend", "approve", "auto"]
@@ -162,6 +163,8 @@ class Situation:
     is never gone under. ``stale`` says that the job has not been heard of lately: nothing may be taken away from it
     then. ``can_checkpoint``: the job answers ``prepare``. ``later`` is filled by ``guards.decide``: the options
     that ran into no limit of place, price or safety and whose move the plan wants only later, soonest first.
+    ``began`` is when the job was registered, ``done`` the share of its steps that is behind it, ``availability`` what
+    was seen of spot offers, by id. ``reclaimed``: the cloud has said that it takes the present machine back.
     """
 
     job: str
@@ -178,6 +181,11 @@ class Situation:
     can_checkpoint: bool = True
     killed: bool = False
     later: tuple[Option, ...] = ()
+    deadline: datetime | None = None
+    began: datetime | None = None
+    done: float | None = None
+    availability: Mapping[str, Availability] = field(default_factory=dict)
+    reclaimed: bool = False
 
     @property
     def stay(self) -> Option:

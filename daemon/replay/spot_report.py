@@ -8,11 +8,12 @@ from typing import Literal, assert_never, get_args
 import numpy as np
 
 from daemon.replay.spot_oracle import least_usd
-from daemon.replay.spot_rules import Greedy, OnDemand, UniformProgress
+from daemon.replay.spot_rules import Greedy, OnDemand, Planned, UniformProgress
 from daemon.replay.spot_trace import Terms, Zone, starts
 from daemon.replay.spot_world import Outcome, Rule, play
+from policies.availability import PRIOR
 
-SpotName = Literal["on-demand", "greedy", "uniform-progress", "oracle"]
+SpotName = Literal["on-demand", "greedy", "uniform-progress", "scaleahead", "oracle"]
 SPOT_NAMES: tuple[SpotName, ...] = get_args(SpotName)
 ROUNDING = 1e-9
 
@@ -96,6 +97,8 @@ def _rule(name: SpotName) -> Rule:
             return Greedy()
         case "uniform-progress":
             return UniformProgress()
+        case "scaleahead":
+            return Planned(PRIOR)
         case "oracle":
             raise AssertionError("the oracle is solved, not played")
         case _:

@@ -1,6 +1,8 @@
-"""Pure decisions: what people do about spot under a deadline: on-demand throughout, greedily, uniform progress."""
+"""Pure decisions: the rules that a spot replay compares: what people do, and the daemon's own plan."""
 
 from daemon.replay.spot_world import OFF, ON_DEMAND, Sight
+from policies import spot_plan
+from policies.availability import Market, Prior
 from policies.pace import Pace, Way, uniform_progress
 
 
@@ -40,3 +42,30 @@ class UniformProgress:
 
 def _any(sight: Sight) -> int:
     return next((zone for zone, up in enumerate(sight.up) if up), OFF)
+
+
+class Planned:
+    """Follow ``policies.spot_plan``, solved again as availability is learned; nothing of it is known at the start."""
+
+    def __init__(self, prior: Prior, solve_again_looks: int = 36) -> None:
+        """Take what is believed beforehand, and after how many looks to solve again."""
+        self._prior = prior
+        self._again = solve_again_looks
+        self._market: Market | None = None
+        self._plan: spot_plan.Plan | None = None
+        self._until = 0
+
+    def choose(self, sight: Sight) -> int:
+        """Learn from this tick, solve again if it is time, and take what the plan does."""
+        terms = sight.terms
+        self._market = self._market.look(sight.up) if self._market else Market.begin(sight.up)
+        time, work = float(sight.ticks_left), sight.left / terms.tick
+        if self._plan is None or sight.tick >= self._until:
+            costs = spot_plan.Costs(
+                terms.on_demand_usd_per_hour, (terms.spot_usd_per_hour,) * len(sight.up),
+                terms.changeover / terms.tick, terms.tick * terms.unit_seconds / 3600,
+            )  # fmt: skip
+            self._plan = spot_plan.solve(self._market, self._prior, costs, time, work, self._again)
+            self._until = sight.tick + self._again
+        chosen = self._plan.choose(self._market, time, work, sight.machine, sight.starting / terms.tick)
+        return ON_DEMAND if chosen is None else chosen

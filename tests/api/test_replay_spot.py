@@ -20,7 +20,7 @@ ASKED = [
     "--spot",
     "0.6",
 ]
-NAMES = {"on-demand", "greedy", "uniform-progress", "oracle"}
+NAMES = {"on-demand", "greedy", "uniform-progress", "scaleahead", "oracle"}
 
 
 @pytest.fixture

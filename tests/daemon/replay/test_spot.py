@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.replay.spot_oracle import least_usd
-from daemon.replay.spot_rules import Greedy, OnDemand, UniformProgress
+from daemon.replay.spot_rules import Greedy, OnDemand, Planned, UniformProgress
 from daemon.replay.spot_trace import Bools, Terms, groups, read, starts, terms, whole_ticks
 from daemon.replay.spot_world import OFF, ON_DEMAND, Sight, play
 from daemon.replay.trace import TraceError
+from policies.availability import PRIOR
 
 HOUR = Terms(
     unit_seconds=600, tick=1, work=6, changeover=1, ticks=12, on_demand_usd_per_hour=6.0, spot_usd_per_hour=1.2
@@ -125,7 +126,7 @@ def test_the_oracle_is_the_least_of_all_sequences(case: tuple[Terms, Bools]):
 @given(small())
 def test_no_rule_beats_the_oracle_or_misses_the_deadline(case: tuple[Terms, Bools]):
     least = least_usd(*case)
-    for rule in (OnDemand(), Greedy(), UniformProgress()):
+    for rule in (OnDemand(), Greedy(), UniformProgress(), Planned(PRIOR, 2)):
         outcome = play(*case, rule)
         assert not outcome.missed
         assert outcome.usd >= least - 1e-9
