@@ -4,8 +4,8 @@ With ``T`` steps to the deadline, ``w`` steps of work left and slack ``s = T - w
 dollars to the finish. Every step either works (``s`` stays) or does not (``s`` falls by one); a changeover of ``c``
 steps takes ``c`` of slack and is billed. On demand is always to be had, so the deadline is certain: wherever slack
 would not pay for the changeover to it, the value is infinite. Availability follows ``policies.availability``: the
-chance that a run ends depends on its age. With several offers, waiting and on-demand follow the run of "any offer is up"; on
-spot the run of that offer counts, and when it ends another is up with the chance seen so far.
+chance that a run ends depends on its age. With several offers, waiting and on-demand follow the run of "any offer is
+up"; on spot the run of that offer counts, and when it ends another is up with the chance seen so far.
 """
 
 import math
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from policies.availability import AGES, CLASSES, Availability, Floats, Market, Prior
 
@@ -93,17 +94,17 @@ def solve(market: Market, prior: Prior, costs: Costs, time: float, work: float, 
     steps, todo = math.ceil(time / looks - 1e-9), math.floor(work / looks + 1e-9)
     changeover = costs.changeover / looks
     width = max(1, steps - todo + 1)
-    chain = _chain(market, prior, looks).astype(np.float32)
+    chain = csr_array(_chain(market, prior, looks).astype(np.float32))
     hourly = np.array([0.0] * 2 + [costs.on_demand_usd_per_hour] * 2 + [*costs.spot_usd_per_hour])
     price = np.repeat(hourly + costs.value_of_time_usd_per_hour, CLASSES)[:, None] * (looks * costs.look_hours)
     price = price.astype(np.float32)
     share = _shares(market)
     rows = slice(4 * CLASSES, None)
-    state = np.zeros((len(chain), width), dtype=np.float32)
+    state = np.zeros((len(price), width), dtype=np.float32)
     values: dict[int, Singles] = {}
     last = steps - math.ceil(keep / looks) - 2
     for step in range(1, steps + 1):
-        value = chain @ state + price
+        value: Singles = chain @ state + price
         _paced(value[rows], costs.paces)
         if step >= last:
             values[step] = value
