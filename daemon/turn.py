@@ -21,6 +21,8 @@ from providers.types import Allocation, Offer
 
 SILENT_POLLS = 3
 """After so many polls without an answer a job counts as stale: nothing is taken away from it then."""
+RECLAIM_HOLDS = timedelta(minutes=15)
+"""A machine that still runs so long after the notice was not taken back."""
 
 
 def move_cost(status: JobStatus, timing: Timing) -> engine.MoveCost:
@@ -123,7 +125,22 @@ def situation(
         gpu_memory_floor_gib=look.status.gpu_memory_floor_gib, spent_usd=spent_usd, stale=stale,
         can_checkpoint=look.status.answers_prepare,
         killed=look.allocation is not None and _outgrown(look.status, look.allocation.offer),
+        deadline=look.job.deadline, began=look.job.registered_at, done=_done(look.forecast),
+        reclaimed=look.allocation is not None and reclaimed(look.allocation, now),
     )  # fmt: skip
+
+
+def _done(forecast: Forecast | None) -> float | None:
+    """Give the share of all steps that is behind the job."""
+    if forecast is None or not forecast.finish_step:
+        return None
+    return min(max(forecast.at_step / forecast.finish_step, 0.0), 1.0)
+
+
+def reclaimed(allocation: Allocation, now: datetime) -> bool:
+    """Whether the cloud has just said that it takes the spot capacity under a job back."""
+    fresh = (n for n in allocation.notices if n.kind == "spot_reclaim" and now - n.at < RECLAIM_HOLDS)
+    return allocation.offer.buying == "spot" and any(fresh)
 
 
 def _outgrown(status: JobStatus, offer: Offer) -> bool:

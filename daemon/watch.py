@@ -16,6 +16,8 @@ from daemon import drift, engine, turn
 from daemon.config import Timing
 from daemon.forecast.base import Forecaster, Horizon
 from daemon.look import Look
+from daemon.sightings import Sighting, noticed
+from daemon.sightings import known as spot_known
 from daemon.store.base import Store
 from daemon.types import Drift, Forecast, History, Job, JobStatus
 from policies.base import Policy
@@ -86,6 +88,7 @@ class Watch:
         self._refused: dict[str, dict[str, tuple[str, datetime]]] = {}
         self._shortages: dict[tuple[str, str], datetime] = {}
         self._unscored: dict[str, Forecast] = {}
+        self._sightings: dict[str, Sighting] = {}
         self.horizon = Horizon()
 
     async def look(self, known: Sequence[Known]) -> list[Look]:
@@ -119,7 +122,10 @@ class Watch:
 
     def short_of(self, provider: str, offer: str, minutes: float) -> None:
         """Remember that a cloud had none of an offer."""
-        self._shortages[provider, offer] = self._clock.now() + timedelta(minutes=minutes)
+        now = self._clock.now()
+        self._shortages[provider, offer] = now + timedelta(minutes=minutes)
+        if offer.endswith("@spot"):
+            self._note(offer, False, now)
 
     def forget(self, job: str) -> None:
         """Forget a job that was removed: another of its name must not inherit its past."""
@@ -180,6 +186,7 @@ class Watch:
     def _chosen(self, look: Look, known: Known, settings: Settings, policy: Policy, present: Forecast) -> Look:
         now = self._clock.now()
         assert look.allocation is not None
+        self._sight(look.allocation, now)
         spent = self._store.ledger.spent(look.job.name)
         try:
             found = self._providers[look.allocation.target.provider].offers(look.allocation.target)
@@ -229,6 +236,8 @@ class Watch:
             if refusal is None:
                 return replace(choice, option=replace(choice.option, route=way))
             self._refused.setdefault(look.job.name, {})[choice.option.offer.id] = (refusal.why, now + refusal.lasts)
+            if refusal.short and choice.option.offer.buying == "spot":
+                self._note(choice.option.offer.id, False, now)
             choice = self._decided(look, known, settings, policy, options, spent, stale)
         return replace(choice, option=options[0], reason="every better offer was refused by its pre-flight")
 
@@ -241,7 +250,16 @@ class Watch:
         refused = {o: why for o, (why, until) in list(self._refused.get(name, {}).items()) if until > now}
         short = {offer: until for (cloud, offer), until in list(self._shortages.items()) if cloud == provider}
         seen = turn.situation(look, settings, options, known.moves, short, refused, spent, now, stale)
-        return turn.choose(policy, seen)
+        return turn.choose(policy, replace(seen, availability=spot_known(self._sightings, now)))
+
+    def _sight(self, allocation: Allocation, now: datetime) -> None:
+        """Note that the spot capacity under a job is there, or is taken back."""
+        if allocation.offer.buying == "spot" and allocation.state in ("running", "terminated"):
+            there = allocation.state == "running" and not turn.reclaimed(allocation, now)
+            self._note(allocation.offer.id, there, now)
+
+    def _note(self, offer: str, up: bool, now: datetime) -> None:
+        self._sightings[offer] = noticed(self._sightings.get(offer), up, now)
 
     def _describe(self, target: Target) -> Allocation:
         provider = self._providers.get(target.provider)
@@ -263,6 +281,7 @@ class _Refusal:
 
     why: str
     lasts: timedelta = _REFUSED_FOR
+    short: bool = False
 
 
 def _way(provider: Provider, allocation: Allocation, offer: Offer, job: Job) -> tuple[_Refusal | None, RouteName]:
@@ -273,7 +292,7 @@ def _way(provider: Provider, allocation: Allocation, offer: Offer, job: Job) -> 
         # No answer is no refusal: it is passed over this once and asked about again next turn.
         return _Refusal(str(error), _UNANSWERED_FOR), "stay"
     except errors.ProviderError as error:
-        return _Refusal(str(error)), "stay"
+        return _Refusal(str(error), short=isinstance(error, errors.NoCapacity)), "stay"
     match way:
         case Replace(reason) if job.recipe is None:
             return _Refusal(f"needs a new machine ({reason}), and the job has no launch recipe"), "stay"

@@ -43,12 +43,13 @@ class Stand:
 def stand(situation: Situation) -> Stand | None:
     """Find how a job stands. ``None`` where there is nothing to choose: no deadline, no forecast, no spot offer left.
 
-    Spot capacity that the cloud takes back counts as gone.
+    Spot capacity that the cloud takes back counts as gone; then on-demand is a choice also without another spot offer.
     """
     open_ = [option for option in situation.options if not (option.stays and situation.reclaimed)]
     on_demand = [option for option in open_ if option.offer.buying != "spot"]
     spot = sorted((o for o in open_ if o.offer.buying == "spot"), key=lambda o: (o.objective.mean, o.offer.id))
-    if situation.deadline is None or not on_demand or not spot or situation.settings.moves.max_per_hour == 0:
+    nothing = not on_demand or not (spot or situation.reclaimed)
+    if situation.deadline is None or nothing or situation.settings.moves.max_per_hour == 0:
         return None
     best = min(on_demand, key=lambda option: (option.objective.mean, option.offer.id))
     left = best.hours.quantile(1 - situation.settings.safety.deadline_risk) - best.pause_seconds / 3600

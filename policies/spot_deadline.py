@@ -5,6 +5,7 @@ the job's deadline, work left the forecast's hours at the quantile that the poli
 a changeover to on-demand and for all the work left is always kept, so spot is given up in time whatever it does.
 """
 
+import math
 from dataclasses import replace
 from functools import lru_cache
 
@@ -19,6 +20,7 @@ MOST_OFFERS = 4
 """Spot offers that are planned with: those cheapest to the finish."""
 PLAN_LOOKS = 2.0
 """A plan is made anew with every look, and asked until the next."""
+PLANS_KEPT = 64
 
 
 class SpotDeadline(CostPerProgress):
@@ -31,8 +33,8 @@ class SpotDeadline(CostPerProgress):
     options = SpotOptions
 
     def __init__(self) -> None:
-        """Keep the newest plans: one turn asks several times for the same."""
-        self._solve = lru_cache(maxsize=32)(spot_plan.solve)
+        """Keep the newest plans: all turns within one look ask for the same."""
+        self._solve = lru_cache(maxsize=PLANS_KEPT)(spot_plan.solve)
 
     def choose(self, situation: Situation) -> Choice:
         """Take what the plan takes."""
@@ -54,6 +56,8 @@ class SpotDeadline(CostPerProgress):
 
     def _planned(self, situation: Situation, found: Stand) -> Option:
         offers = found.spot[:MOST_OFFERS]
+        if not offers:
+            return found.on_demand
         if situation.stay in found.spot and situation.stay not in offers:
             offers = (*offers[:-1], situation.stay)
         looks = 60 / LOOK_MINUTES
@@ -64,7 +68,7 @@ class SpotDeadline(CostPerProgress):
             value_of_time_usd_per_hour=situation.settings.value_of_time_usd_per_hour,
         )  # fmt: skip
         time, work = found.time * looks, found.left * looks
-        plan = self._solve(market, PRIOR, costs, max(time, work), work, PLAN_LOOKS)
+        plan = self._solve(market, PRIOR, costs, math.ceil(max(time, work)), math.floor(work), PLAN_LOOKS)
         stays = situation.stay
         held = offers.index(stays) if stays in offers else spot_plan.ON_DEMAND
         chosen = plan.choose(market, time, work, spot_plan.WAIT if situation.reclaimed else held)

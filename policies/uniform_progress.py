@@ -23,17 +23,17 @@ class UniformProgress(CostPerProgress):
     options = SpotOptions
 
     def choose(self, situation: Situation) -> Choice:
-        """Follow the rule. A job is never left without a machine: where the rule would wait, nothing changes."""
+        """Follow the rule. A job is never left without a machine: where the rule would wait, it runs on demand."""
         found = None if must_leave(situation) else stand(situation)
         if found is None:
             return super().choose(situation)
         stay = situation.stay
         now: Way = "none" if situation.reclaimed else "spot" if stay.offer.buying == "spot" else "on_demand"
         pace = _pace(situation, found)
-        way = uniform_progress(pace, now, spot=True)
+        way = uniform_progress(pace, now, spot=bool(found.spot))
         if way == now == "spot":
             return Choice(stay, f"no change, because spot is kept until it is lost ({_stands(pace)})")
-        if way == now:
+        if way == now == "on_demand":
             kept = tuple(option for option in situation.options if option.offer.buying != "spot")
             return super().choose(replace(situation, options=kept))
         taken = found.spot[0] if way == "spot" else found.on_demand
