@@ -4,8 +4,10 @@ With ``T`` steps to the deadline, ``w`` steps of work left and slack ``s = T - w
 dollars to the finish. Every step either works (``s`` stays) or does not (``s`` falls by one); a changeover of ``c``
 steps takes ``c`` of slack and is billed. On demand is always to be had, so the deadline is certain: wherever slack
 would not pay for the changeover to it, the value is infinite. Availability follows ``policies.availability``: the
-chance that a run ends depends on its age. With several offers, waiting and on-demand follow the run of "any offer is
-up"; on spot the run of that offer counts, and when it ends another is up with the chance seen so far.
+chance that a run ends depends on its age.
+
+With several offers the state is that of the best one that is up, or of the run in which none is. When it ends, another
+is up with the chance seen so far, at an age drawn from the ages that one had whenever it was up.
 """
 
 import math
@@ -16,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from policies.availability import AGES, CLASSES, Availability, Floats, Market, Prior
+from policies.availability import AGES, CLASSES, Floats, Market, Prior, class_of
 
 Singles = NDArray[np.float32]
 
@@ -48,10 +50,10 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A solved programme, good from ``steps`` steps before the deadline on, for as many as were kept.
+    """A solved programme, for as many steps as were kept.
 
-    ``values[T]`` float32[rows, slack] are the dollars of going on for one step and then best: waiting by the state of
-    the whole market, then on demand by the same, then each offer by its run's age.
+    ``values[T]`` float32[rows, slack] are the dollars of going on for one step and then best. Rows are classes of age:
+    waiting while none is up, then while each offer is the best; on demand, by the same; then on spot, by offer.
     """
 
     looks: float
@@ -69,20 +71,27 @@ class Plan:
         layer = self.values.get(math.floor(slack + 1e-9) + math.ceil(work - 1e-9))
         if layer is None or slack < -1e-9:
             return None
-        found = {WAIT: self._at(layer, market.whole.place, slack - 1)} if self.waits else {}
-        for machine in (ON_DEMAND, *(o for o, offer in enumerate(market.offers) if offer.up)):
-            spent = starting if machine == held else self.changeover
-            found[machine] = self._at(layer, self._row(market, machine), slack - spent)
+        block = CLASSES * (1 + len(market.offers))
+        left = {machine: slack - (starting if machine == held else self.changeover) for machine in _there(market)}
+        found = {o: self._at(layer, 2 * block + _row(market, o), left[o]) for o in left if o != ON_DEMAND}
+        best = min(found, key=lambda offer: (found[offer], offer), default=None)
+        state = class_of(market.whole.age) if best is None else CLASSES + _row(market, best)
+        found[ON_DEMAND] = self._at(layer, block + state, left[ON_DEMAND])
+        if self.waits:
+            found[WAIT] = self._at(layer, state, slack - 1)
         return min(found, key=lambda machine: (found[machine], machine != held, machine))
-
-    def _row(self, market: Market, machine: int) -> int:
-        if machine == ON_DEMAND:
-            return 2 * CLASSES + market.whole.place
-        return (4 + machine) * CLASSES + market.offers[machine].place - CLASSES
 
     def _at(self, layer: Singles, row: int, slack: float) -> float:
         place = math.floor(slack + 1e-9)
         return float(layer[row, min(place, layer.shape[1] - 1)]) if place >= 0 else NEVER
+
+
+def _there(market: Market) -> list[int]:
+    return [ON_DEMAND, *(o for o, offer in enumerate(market.offers) if offer.up)]
+
+
+def _row(market: Market, offer: int) -> int:
+    return offer * CLASSES + class_of(market.offers[offer].age)
 
 
 def solve(market: Market, prior: Prior, costs: Costs, time: float, work: float, keep: float) -> Plan:
@@ -95,20 +104,19 @@ def solve(market: Market, prior: Prior, costs: Costs, time: float, work: float, 
     changeover = costs.changeover / looks
     width = max(1, steps - todo + 1)
     chain = csr_array(_chain(market, prior, looks).astype(np.float32))
-    hourly = np.array([0.0] * 2 + [costs.on_demand_usd_per_hour] * 2 + [*costs.spot_usd_per_hour])
+    block = 1 + len(market.offers)
+    hourly = np.array([0.0] * block + [costs.on_demand_usd_per_hour] * block + [*costs.spot_usd_per_hour])
     price = np.repeat(hourly + costs.value_of_time_usd_per_hour, CLASSES)[:, None] * (looks * costs.look_hours)
     price = price.astype(np.float32)
-    share = _shares(market)
-    rows = slice(4 * CLASSES, None)
     state = np.zeros((len(price), width), dtype=np.float32)
     values: dict[int, Singles] = {}
     last = steps - math.ceil(keep / looks) - 2
     for step in range(1, steps + 1):
         value: Singles = chain @ state + price
-        _paced(value[rows], costs.paces)
+        _paced(value[2 * block * CLASSES :], costs.paces)
         if step >= last:
             values[step] = value
-        state = _best(value, changeover, share, costs.waits)
+        state = _best(value, block * CLASSES, changeover, costs.waits)
         state[:, min(step, width) :] = 0.0  # no work is left there
     return Plan(looks, changeover, costs.waits, values)
 
@@ -121,17 +129,15 @@ def _paced(value: Singles, paces: tuple[float, ...]) -> None:
             value[rows] = _less(value[rows], 1 - pace)
 
 
-def _best(value: Singles, changeover: float, share: Singles, waits: bool) -> Singles:
+def _best(value: Singles, block: int, changeover: float, waits: bool) -> Singles:
     """Take the best of going on, waiting, and beginning on another machine."""
-    two = 2 * CLASSES
-    started = _less(value[two:], changeover)
-    fresh = np.minimum(_less(value[:two], 1.0), started[:two]) if waits else started[:two]
-    spot = np.einsum("o,ocs->cs", share, started[two:].reshape(len(share), CLASSES, -1))
-    fresh[CLASSES:] = np.minimum(fresh[CLASSES:], spot)
+    started = _less(value[block:], changeover)
+    fresh = np.minimum(_less(value[:block], 1.0), started[:block]) if waits else started[:block]
+    np.minimum(fresh[CLASSES:], started[block:], out=fresh[CLASSES:])
     best = np.empty_like(value)
-    best[:two] = fresh
-    best[two : 2 * two] = np.minimum(value[two : 2 * two], fresh)
-    best[2 * two :] = np.minimum(value[2 * two :], np.tile(fresh[CLASSES:], (len(share), 1)))
+    best[:block] = fresh
+    np.minimum(value[block : 2 * block], fresh, out=best[block : 2 * block])
+    np.minimum(value[2 * block :], fresh[CLASSES:], out=best[2 * block :])
     return best
 
 
@@ -149,36 +155,46 @@ def _less(value: Singles, slack: float) -> Singles:
 
 def _chain(market: Market, prior: Prior, looks: float) -> Floats:
     """Give the chances float[rows, rows] of what a state is one step later, in the order of ``Plan.values``."""
-    two = 2 * CLASSES
-    whole = _moves(prior, market.whole, looks)
-    chain = np.zeros((two * 2 + CLASSES * len(market.offers),) * 2)
-    chain[:two, :two] = chain[two : 2 * two, two : 2 * two] = whole
-    saved = (market.saved + prior.elsewhere) / (market.lost + 1) if len(market.offers) > 1 else 0.0
+    offers = len(market.offers)
+    block = CLASSES * (1 + offers)
+    shares, ages = _shares(market, prior)
+    free = np.zeros((block, block))
+    free[:CLASSES, :CLASSES], ends = _older(prior.chances(market.whole)[:CLASSES], looks)
+    free[:CLASSES, CLASSES::CLASSES] = np.outer(ends, shares)
+    saved = (market.saved + prior.elsewhere) / (market.lost + 1) if offers > 1 else 0.0
+    chain = np.zeros((2 * block + CLASSES * offers,) * 2)
     for offer, seen in enumerate(market.offers):
-        own = _moves(prior, seen, looks)[CLASSES:]
-        rows = slice(two * 2 + offer * CLASSES, two * 2 + (offer + 1) * CLASSES)
-        chain[rows, rows] = own[:, CLASSES:]
-        ends = own[:, 0]
-        chain[rows, 0] = ends * (1 - saved)
-        chain[rows, CLASSES:two] = np.diag(ends * saved)
+        rows = slice(CLASSES * (1 + offer), CLASSES * (2 + offer))
+        stays, ends = _older(prior.chances(seen)[CLASSES:], looks)
+        others = np.where(np.arange(offers) == offer, 0.0, shares)
+        free[rows, 0] = ends * (1 - saved)
+        if saved:
+            free[rows, CLASSES:] = np.outer(ends * saved, (others[:, None] * ages / others.sum()).ravel())
+        spot = slice(2 * block + CLASSES * offer, 2 * block + CLASSES * (offer + 1))
+        chain[spot, :block] = free[rows]
+        chain[spot, spot] = stays
+        free[rows, rows] += stays
+    chain[:block, :block] = chain[block : 2 * block, block : 2 * block] = free
     return chain
 
 
-def _moves(prior: Prior, seen: Availability, looks: float) -> Floats:
-    """Give the chances of a run's classes one step later; a class lasts as long as its looks on average."""
-    chance = 1 - (1 - np.clip(prior.chances(seen), 0.0, 1.0)) ** looks
+def _older(chance: Floats, looks: float) -> tuple[Floats, Floats]:
+    """Give the chances float[class, class] that a run goes on at an age one step later, and float[class] that it ends.
+
+    A run stays in a class for as many looks as that has, on average.
+    """
+    ends = 1 - (1 - np.clip(chance, 0.0, 1.0)) ** looks
     older = np.minimum(looks / np.diff(AGES, append=np.inf), 1.0)
-    moves = np.zeros((2 * CLASSES, 2 * CLASSES))
-    for row, end in enumerate(chance):
-        side, age = divmod(row, CLASSES)
-        moves[row, (1 - side) * CLASSES] = end
-        moves[row, row] += (1 - end) * (1 - older[age])
-        if age + 1 < CLASSES:
-            moves[row, row + 1] += (1 - end) * older[age]
-    return moves
+    goes_on = np.diag((1 - ends) * (1 - older)) + np.diag(((1 - ends) * older)[:-1], 1)
+    return goes_on, ends
 
 
-def _shares(market: Market) -> Singles:
-    """Give the chance that each offer is the one to be had when any is: by how often it was up, one look added."""
-    up = np.array([1 + sum(offer.looks[CLASSES:]) for offer in market.offers])
-    return np.asarray(up / up.sum(), dtype=np.float32)
+def _shares(market: Market, prior: Prior) -> tuple[Floats, Floats]:
+    """Give how often each offer was up among all, float[offers], and at which ages, float[offers, class].
+
+    A look at each age that the prior makes likely is added to what was seen.
+    """
+    lasting = np.cumprod(np.concatenate([[1.0], (1 - np.array(prior.up[:-1])) ** np.diff(AGES)]))
+    seen = np.array([offer.looks[CLASSES:] for offer in market.offers]) + lasting
+    up = seen.sum(axis=1)
+    return up / up.sum(), seen / up[:, None]

@@ -5,6 +5,9 @@ from policies import spot_plan
 from policies.availability import Market, Prior
 from policies.pace import Pace, Way, uniform_progress
 
+AGAIN_SHARE = 8
+"""The plan is solved again when so small a part of the time left has passed."""
+
 
 class OnDemand:
     """Never use spot."""
@@ -47,10 +50,10 @@ def _any(sight: Sight) -> int:
 class Planned:
     """Follow ``policies.spot_plan``, solved again as availability is learned; nothing of it is known at the start."""
 
-    def __init__(self, prior: Prior, solve_again_looks: int = 36) -> None:
-        """Take what is believed beforehand, and after how many looks to solve again."""
+    def __init__(self, prior: Prior, solve_again_ticks: int = 18) -> None:
+        """Take what is believed beforehand, and after how many ticks to solve again at the soonest."""
         self._prior = prior
-        self._again = solve_again_looks
+        self._least = solve_again_ticks
         self._market: Market | None = None
         self._plan: spot_plan.Plan | None = None
         self._until = 0
@@ -65,7 +68,8 @@ class Planned:
                 terms.on_demand_usd_per_hour, (terms.spot_usd_per_hour,) * len(sight.up),
                 terms.changeover / terms.tick, terms.tick * terms.unit_seconds / 3600,
             )  # fmt: skip
-            self._plan = spot_plan.solve(self._market, self._prior, costs, time, work, self._again)
-            self._until = sight.tick + self._again
+            again = max(self._least, sight.ticks_left // AGAIN_SHARE)
+            self._plan = spot_plan.solve(self._market, self._prior, costs, time, work, again)
+            self._until = sight.tick + again
         chosen = self._plan.choose(self._market, time, work, sight.machine, sight.starting / terms.tick)
         return ON_DEMAND if chosen is None else chosen

@@ -65,7 +65,7 @@ def test_a_market_counts_losses_and_what_saved_from_them():
 
 def by_recursion(market: Market, costs: Costs, time: int, work: int) -> dict[int, float]:
     """Weigh every first thing to do by trying all that may follow, for one offer and a changeover of one look."""
-    moves = spot_plan._moves(PRIOR, market.whole, 1.0)
+    moves = spot_plan._chain(market, PRIOR, 1.0)[: 2 * CLASSES, : 2 * CLASSES]
     rate = {ON_DEMAND: costs.on_demand_usd_per_hour / 6, 0: costs.spot_usd_per_hour[0] / 6, WAIT: 0.0}
 
     @cache
