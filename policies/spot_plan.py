@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from policies.availability import AGES, CLASSES, Floats, Market, Prior, class_of
+from policies.availability import AGES, CLASSES, Floats, Market, Prior
 
 Singles = NDArray[np.float32]
 
@@ -75,7 +75,7 @@ class Plan:
         left = {machine: slack - (starting if machine == held else self.changeover) for machine in _there(market)}
         found = {o: self._at(layer, 2 * block + _row(market, o), left[o]) for o in left if o != ON_DEMAND}
         best = min(found, key=lambda offer: (found[offer], offer), default=None)
-        state = class_of(market.whole.age) if best is None else CLASSES + _row(market, best)
+        state = market.whole.state if best is None else CLASSES + _row(market, best)
         found[ON_DEMAND] = self._at(layer, block + state, left[ON_DEMAND])
         if self.waits:
             found[WAIT] = self._at(layer, state, slack - 1)
@@ -91,7 +91,7 @@ def _there(market: Market) -> list[int]:
 
 
 def _row(market: Market, offer: int) -> int:
-    return offer * CLASSES + class_of(market.offers[offer].age)
+    return offer * CLASSES + market.offers[offer].state
 
 
 def solve(market: Market, prior: Prior, costs: Costs, time: float, work: float, keep: float) -> Plan:
@@ -160,14 +160,15 @@ def _chain(market: Market, prior: Prior, looks: float) -> Floats:
     shares, ages = _shares(market, prior)
     free = np.zeros((block, block))
     free[:CLASSES, :CLASSES], ends = _older(prior.chances(market.whole)[:CLASSES], looks)
-    free[:CLASSES, CLASSES::CLASSES] = np.outer(ends, shares)
+    free[:CLASSES, CLASSES:] = np.outer(ends, (shares[:, None] * _begun(market, prior)).ravel())
+    fallen = _first(prior.long(market.whole, up=False))
     saved = (market.saved + prior.elsewhere) / (market.lost + 1) if offers > 1 else 0.0
     chain = np.zeros((2 * block + CLASSES * offers,) * 2)
     for offer, seen in enumerate(market.offers):
         rows = slice(CLASSES * (1 + offer), CLASSES * (2 + offer))
         stays, ends = _older(prior.chances(seen)[CLASSES:], looks)
         others = np.where(np.arange(offers) == offer, 0.0, shares)
-        free[rows, 0] = ends * (1 - saved)
+        free[rows, :CLASSES] = np.outer(ends * (1 - saved), fallen)
         if saved:
             free[rows, CLASSES:] = np.outer(ends * saved, (others[:, None] * ages / others.sum()).ravel())
         spot = slice(2 * block + CLASSES * offer, 2 * block + CLASSES * (offer + 1))
@@ -184,17 +185,30 @@ def _older(chance: Floats, looks: float) -> tuple[Floats, Floats]:
     A run stays in a class for as many looks as that has, on average.
     """
     ends = 1 - (1 - np.clip(chance, 0.0, 1.0)) ** looks
-    older = np.minimum(looks / np.diff(AGES, append=np.inf), 1.0)
+    older = np.tile(np.minimum(looks / np.diff(AGES, append=np.inf), 1.0), 2)
     goes_on = np.diag((1 - ends) * (1 - older)) + np.diag(((1 - ends) * older)[:-1], 1)
     return goes_on, ends
 
 
+def _first(long: float) -> Floats:
+    """Give the chances float[class] of a run that has just begun, after a long one with chance ``long``."""
+    found = np.zeros(CLASSES)
+    found[[0, len(AGES)]] = 1 - long, long
+    return found
+
+
+def _begun(market: Market, prior: Prior) -> Floats:
+    """Give the chances float[offers, class] of an up run of each offer that has just begun."""
+    return np.array([_first(prior.long(offer, up=True)) for offer in market.offers])
+
+
 def _shares(market: Market, prior: Prior) -> tuple[Floats, Floats]:
-    """Give how often each offer was up among all, float[offers], and at which ages, float[offers, class].
+    """Give how often each offer was up among all, float[offers], and in which classes, float[offers, class].
 
     A look at each age that the prior makes likely is added to what was seen.
     """
-    lasting = np.cumprod(np.concatenate([[1.0], (1 - np.array(prior.up[:-1])) ** np.diff(AGES)]))
-    seen = np.array([offer.looks[CLASSES:] for offer in market.offers]) + lasting
+    chance = np.array(prior.up).reshape(2, -1)[:, :-1]
+    lasting = np.cumprod(np.concatenate([np.ones((2, 1)), (1 - chance) ** np.diff(AGES)], axis=1), axis=1)
+    seen = np.array([offer.looks[CLASSES:] for offer in market.offers]) + lasting.ravel() / 2
     up = seen.sum(axis=1)
     return up / up.sum(), seen / up[:, None]
