@@ -356,6 +356,30 @@ def replay(
     print(replays.replay(traces, value_of_time, policy, schedule, speeds, compare, boot, jobs, as_json))
 
 
+@app.command("replay-spot")
+def replay_spot_command(
+    csv: Annotated[Path, typer.Argument(metavar="CSV", help="Recorded availability, one run length a row.")],
+    work_hours: Annotated[float, typer.Option(help="Hours of work on a machine.")],
+    deadline_hours: Annotated[float, typer.Option(help="Hours from the start to the deadline.")],
+    changeover_minutes: Annotated[float, typer.Option(help="Minutes that each start of a machine takes.")],
+    on_demand: Annotated[float, typer.Option(help="Dollars an hour on demand.")],
+    spot: Annotated[float, typer.Option(help="Dollars an hour on spot.")],
+    starts: Annotated[int, typer.Option(min=1, max=100_000, help="Starts a zone, drawn at random.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draw.")] = 0,
+    zones: Annotated[int, typer.Option(min=1, max=8, help="Zones to choose from: every such choice of a trace.")] = 1,
+    compare: Annotated[
+        str | None, typer.Option(help="Policies to compare, with commas between; all without it.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="Processes; -1: one a core.")] = 1,
+    as_json: Json = False,
+) -> None:
+    """Replay spot availability under a deadline, against baselines and the clairvoyant optimum."""
+    from api import replay_spot as replays
+
+    asked = work_hours, deadline_hours, changeover_minutes, on_demand, spot
+    print(replays.replay_spot(csv, asked, starts, seed, zones, compare, jobs, as_json))
+
+
 @app.command()
 def version(as_json: Json = False) -> None:
     """Show the version."""

@@ -21,6 +21,8 @@ from providers.types import Allocation, Offer
 
 SILENT_POLLS = 3
 """After so many polls without an answer a job counts as stale: nothing is taken away from it then."""
+RECLAIM_HOLDS = timedelta(minutes=15)
+"""A machine that still runs so long after the notice was not taken back."""
 
 
 def move_cost(status: JobStatus, timing: Timing) -> engine.MoveCost:
@@ -128,6 +130,8 @@ def situation(
         budget_usd=_least(look.job.budget_usd, settings.limits.usd_total),
         release=None if move is None or look.allocation is None else release(look.allocation, options[0], move),
         share_usd_per_hour=share_usd_per_hour,
+        began=look.job.registered_at, done=_done(look.forecast),
+        reclaimed=look.allocation is not None and reclaimed(look.allocation, now),
     )  # fmt: skip
 
 
@@ -172,6 +176,19 @@ def _pace(history: History) -> dict[str, float]:
     middle = [float(np.median(seconds[rows & (batch == size)])) for size in sizes]
     slope, fixed = np.polyfit(sizes, middle, 1)
     return {"pace.fixed_s": max(0.0, float(fixed)), "pace.per_sample_s": float(slope)} if slope > 0 else {}
+
+
+def _done(forecast: Forecast | None) -> float | None:
+    """Give the share of all steps that is behind the job."""
+    if forecast is None or not forecast.finish_step:
+        return None
+    return min(max(forecast.at_step / forecast.finish_step, 0.0), 1.0)
+
+
+def reclaimed(allocation: Allocation, now: datetime) -> bool:
+    """Whether the cloud has just said that it takes the spot capacity under a job back."""
+    fresh = (n for n in allocation.notices if n.kind == "spot_reclaim" and now - n.at < RECLAIM_HOLDS)
+    return allocation.offer.buying == "spot" and any(fresh)
 
 
 def _outgrown(status: JobStatus, offer: Offer) -> bool:

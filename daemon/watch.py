@@ -17,6 +17,8 @@ from daemon import drift, engine, turn
 from daemon.config import Timing
 from daemon.forecast.base import Forecaster, Horizon
 from daemon.look import Look
+from daemon.sightings import Sighting, noticed
+from daemon.sightings import known as spot_known
 from daemon.store.base import Store
 from daemon.types import Drift, Forecast, History, Job, JobStatus
 from policies.base import FleetPolicy, Policy
@@ -159,6 +161,7 @@ class Watch:
         self._shortages: dict[tuple[str, str], datetime] = {}
         self._unscored: dict[str, Forecast] = {}
         self._fleets = Fleets()
+        self._sightings: dict[str, Sighting] = {}
         self.horizon = Horizon()
 
     async def look(self, known: Sequence[Known]) -> list[Look]:
@@ -192,7 +195,10 @@ class Watch:
 
     def short_of(self, provider: str, offer: str, minutes: float) -> None:
         """Remember that a cloud had none of an offer."""
-        self._shortages[provider, offer] = self._clock.now() + timedelta(minutes=minutes)
+        now = self._clock.now()
+        self._shortages[provider, offer] = now + timedelta(minutes=minutes)
+        if offer.endswith("@spot"):
+            self._note(offer, False, now)
 
     def forget(self, job: str) -> None:
         """Forget a job that was removed: another of its name must not inherit its past."""
@@ -263,6 +269,7 @@ class Watch:
     ) -> Look | Weighed:
         now = self._clock.now()
         assert look.allocation is not None
+        self._sight(look.allocation, now)
         spent = self._store.ledger.spent(look.job.name)
         try:
             found = self._providers[look.allocation.target.provider].offers(look.allocation.target)
@@ -327,6 +334,8 @@ class Watch:
                 seen = replace(seen, options=_by(seen.options, taken, way))
             else:
                 self._refused.setdefault(look.job.name, {})[taken.id] = (refusal.why, seen.now + refusal.lasts)
+                if refusal.short and taken.buying == "spot":
+                    self._note(taken.id, False, seen.now)
                 seen = replace(seen, unavailable={**seen.unavailable, taken.id: refusal.why})
         enough = {o.offer.id: "every better offer was refused by its pre-flight" for o in seen.options[1:]}
         seen = replace(seen, unavailable={**enough, **seen.unavailable})
@@ -340,7 +349,17 @@ class Watch:
         refused = {o: why for o, (why, until) in list(self._refused.get(name, {}).items()) if until > now}
         short = {offer: until for (cloud, offer), until in list(self._shortages.items()) if cloud == provider}
         move = turn.move_cost(look.status, self._timing)
-        return turn.situation(look, settings, options, known.moves, short, refused, spent, now, stale, move)
+        seen = turn.situation(look, settings, options, known.moves, short, refused, spent, now, stale, move)
+        return replace(seen, availability=spot_known(self._sightings, now))
+
+    def _sight(self, allocation: Allocation, now: datetime) -> None:
+        """Note that the spot capacity under a job is there, or is taken back."""
+        if allocation.offer.buying == "spot" and allocation.state in ("running", "terminated"):
+            there = allocation.state == "running" and not turn.reclaimed(allocation, now)
+            self._note(allocation.offer.id, there, now)
+
+    def _note(self, offer: str, up: bool, now: datetime) -> None:
+        self._sightings[offer] = noticed(self._sightings.get(offer), up, now)
 
     def _describe(self, target: Target) -> Allocation:
         provider = self._providers.get(target.provider)
@@ -373,6 +392,7 @@ class _Refusal:
 
     why: str
     lasts: timedelta = _REFUSED_FOR
+    short: bool = False
 
 
 def _way(provider: Provider, allocation: Allocation, offer: Offer, job: Job) -> tuple[_Refusal | None, RouteName]:
@@ -383,7 +403,7 @@ def _way(provider: Provider, allocation: Allocation, offer: Offer, job: Job) -> 
         # No answer is no refusal: it is passed over this once and asked about again next turn.
         return _Refusal(str(error), _UNANSWERED_FOR), "stay"
     except errors.ProviderError as error:
-        return _Refusal(str(error)), "stay"
+        return _Refusal(str(error), short=isinstance(error, errors.NoCapacity)), "stay"
     match way:
         case Replace(reason) if job.recipe is None:
             return _Refusal(f"needs a new machine ({reason}), and the job has no launch recipe"), "stay"

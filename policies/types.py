@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from policies.availability import Availability
 from providers.types import Offer
 
 Mode = Literal["observe", "recommend", "approve", "auto"]
@@ -174,6 +175,8 @@ class Situation:
     stopping the machine for good after a checkpoint, ``None`` where there is nothing to stop; only a policy that reads
     it can take it.
     ``share_usd_per_hour`` is this job's part of what its fleet may spend an hour, where its policy shares.
+    ``began`` is when the job was registered, ``done`` the share of its steps that is behind it, ``availability`` what
+    was seen of spot offers, by id. ``reclaimed``: the cloud has said that it takes the present machine back.
     """
 
     job: str
@@ -195,6 +198,10 @@ class Situation:
     budget_usd: float | None = None
     release: Option | None = None
     share_usd_per_hour: float | None = None
+    began: datetime | None = None
+    done: float | None = None
+    availability: Mapping[str, Availability] = field(default_factory=dict)
+    reclaimed: bool = False
 
     @property
     def stay(self) -> Option:
