@@ -97,7 +97,7 @@ def case(
     ]
     return engine.Case(
         forecast=forecast, current=allocation.offer, candidates=candidates, settings=settings, now=now,
-        speeds=speed.learn(history, allocation.offer), move=move, margin_factor=drift.margin,
+        speeds=speed.learn(history, allocation.offer, offers), move=move, margin_factor=drift.margin,
         memory_floor_gib=status.memory_floor_gib, gpu_memory_floor_gib=status.gpu_memory_floor_gib,
         spent_usd=spent_usd, deadline=job.deadline, budget_usd=_least(job.budget_usd, settings.limits.usd_total),
     )  # fmt: skip
