@@ -86,7 +86,7 @@ def learn(history: History, current: Offer, offers: Sequence[Offer] = ()) -> Spe
     cores = history.columns.get("usage.cpu_cores")
     used = None
     if cores is not None and np.isfinite(cores).any():
-        used = float(np.quantile(cores[np.isfinite(cores)][-64:], 0.9))
+        used = _quantile(cores[np.isfinite(cores)][-64:], 0.9)
     seconds = history.columns.get("step_seconds")
     if seconds is None or not len(history) or not (current.resources.gpus or len(set(history.offers)) > 1):
         return Speeds(cpu_cores_used=used)
@@ -100,6 +100,14 @@ def learn(history: History, current: Offer, offers: Sequence[Offer] = ()) -> Spe
     size = next((names.index(name) for name in BATCHES if name in names), None)
     steps = _steps(medians, keys[-1], size, {offer.id: offer for offer in (*offers, current)})
     return Speeds(observed, used, steps, _batch(keys[-1], size))
+
+
+def _quantile(values: Floats, level: float) -> float:
+    """Interpolate a quantile; numpy's own takes ten times as long for so few values."""
+    ranked = np.sort(values)
+    low = int(place := level * (len(ranked) - 1))
+    high = min(low + 1, len(ranked) - 1)
+    return float(ranked[low] + (place - low) * (ranked[high] - ranked[low]))
 
 
 _Setting = tuple[float, ...]
