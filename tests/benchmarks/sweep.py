@@ -1,7 +1,7 @@
-"""A sweep over 10,000 jobs: look, engine, reactive twin, guards, policy and the written decision, with a few offers each.
+"""A sweep over 10,000 jobs with a few offers each: look, engine, reactive twin, guards, policy, the written decision.
 
-Histories, forecasts and the cloud's answers are at hand already: the store, the forecaster and the poller have benchmarks
-of their own.
+Histories, forecasts and the cloud's answers are at hand already: the store, the forecaster and the poller have
+benchmarks of their own.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from daemon.config import Timing
 from daemon.forecast.base import Horizon
 from daemon.forecast.persist import Persist
 from daemon.store.base import Store
-from daemon.types import Drift, Forecast, History, Job, JobStatus
+from daemon.types import Forecast, History, Job, JobStatus
 from daemon.watch import Known, Watch
 from policies.base import Policy
 from policies.cost_per_progress import CostPerProgress
