@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import ipaddress
 import os
 import signal
@@ -131,6 +132,9 @@ async def _run(config: Config, clock: Clock, store: Store, stack: contextlib.Asy
             open_read=config.open_read, bus=bus,
         )
     )  # fmt: skip
+    # The catalog and the modules live as long as the process: without this each full collection walks them, 20 ms.
+    gc.collect()
+    gc.freeze()
     server = _server(config, app)
     bound = _bind(config)
     stack.push_async_callback(loop.close)

@@ -132,6 +132,7 @@ class _Table:
     """The arrays of one case. Offers are indexed with the current one first."""
 
     offers: tuple[Offer, ...]
+    ids: tuple[str, ...]
     routes: tuple[RouteName, ...]
     seconds: Floats  # [M, K] on the current machine
     factor: Floats  # [O]
@@ -146,6 +147,10 @@ class _Table:
     enter: Floats  # [O] enter_usd and the value of the time of the pause
 
 
+_Step = tuple[int, int, float]
+"""A move of a plan: its interval, its offer, and the early decile of the seconds until the interval begins."""
+
+
 def weigh(case: Case) -> Weighed:
     """Weigh staying and every candidate against the whole distribution of futures.
 
@@ -155,18 +160,18 @@ def weigh(case: Case) -> Weighed:
         return Weighed((_bare_stay(case),), ())
     table = _tabulate(case)
     value, follow = _programme(case, table)
-    return Weighed(_options(case, table, value, follow), _plan(case, table, follow))
+    walk = _walk(case, table, follow)
+    return Weighed(_options(case, table, value, follow, walk), _plan(case, table, walk))
 
 
 def _tabulate(case: Case) -> _Table:
-    seen = {case.current.id}
-    others: list[Candidate] = []
+    found: dict[str, Candidate] = {}
     for candidate in case.candidates:
-        if candidate.offer.id not in seen and candidate.offer.price is not None:
-            seen.add(candidate.offer.id)
-            others.append(candidate)
-    offers = (case.current, *(c.offer for c in others))
-    routes: tuple[RouteName, ...] = ("stay", *(c.route for c in others))
+        if candidate.offer.price is not None:
+            found.setdefault(candidate.offer.id, candidate)
+    found.pop(here := case.current.id, None)
+    offers = (case.current, *(c.offer for c in found.values()))
+    routes: tuple[RouteName, ...] = ("stay", *(c.route for c in found.values()))
     factor, _ = case.speeds.factors(case.current, offers)
     price = np.array([offer.price.usd_per_hour if offer.price else math.nan for offer in offers])
     price = np.where(np.isfinite(price), price, 0.0)
@@ -183,8 +188,8 @@ def _tabulate(case: Case) -> _Table:
     pause = np.array([case.move.pause(route) for route in routes])
     bill_new = case.move.boot_seconds + case.move.checkpoint_seconds + case.move.restore_seconds
     return _Table(
-        offers=offers, routes=routes, seconds=seconds, factor=factor, along=along, usd_per_hour=price, misfit=misfit,
-        size=size, resource=resource, leave_usd=price * half_restart / 3600, enter_usd=price * bill_new / 3600,
+        offers=offers, ids=(here, *found), routes=routes, seconds=seconds, factor=factor, along=along,
+        usd_per_hour=price, misfit=misfit, size=size, resource=resource, leave_usd=price * half_restart / 3600, enter_usd=price * bill_new / 3600,
         pause=pause, enter=price * bill_new / 3600 + vot * pause / 3600,
     )  # fmt: skip
 
@@ -260,15 +265,17 @@ def _programme(case: Case, table: _Table) -> tuple[Floats, Ints]:
     cost = np.where(np.isfinite(cost), cost, 2 * DOES_NOT_FIT_USD)
     count, width = cost.shape
     value = np.zeros((count + 1, width))
-    follow = np.empty((count, width), dtype=np.int64)
-    own = np.arange(width)
+    stays = np.empty((count, width))
+    moves = np.empty((count, width))
+    bests: list[int] = []
     for k in range(count - 1, -1, -1):
-        stay = cost[k] + value[k + 1]
+        stay = np.add(cost[k], value[k + 1], out=stays[k])
         entered = table.enter + stay
-        best = int(np.argmin(entered))
-        move = table.leave_usd + entered[best]
-        follow[k] = np.where(move < stay - 1e-12, best, own)
-        value[k] = np.minimum(stay, move)
+        best = int(entered.argmin())
+        move = np.add(table.leave_usd, entered[best], out=moves[k])
+        bests.append(best)
+        np.minimum(stay, move, out=value[k])
+    follow = np.where(moves < stays - 1e-12, np.array(bests[::-1])[:, None], np.arange(width))
     return value, follow
 
 
@@ -285,34 +292,38 @@ def _sequences(follow: Ints, first: int) -> Ints:
     return path
 
 
-def _options(case: Case, table: _Table, value: Floats, follow: Ints) -> tuple[Option, ...]:
+def _options(case: Case, table: _Table, value: Floats, follow: Ints, walk: Sequence[_Step]) -> tuple[Option, ...]:
     path = _sequences(follow, case.first)
     hours, usd, first_usd = _totals(case, table, path)
     vot = case.settings.value_of_time_usd_per_hour
     objective = usd + vot * hours
     saving = objective[:, :1] - objective
     probability = case.forecast.probability
-    spreads = [_Spreads(values, probability) for values in (usd, hours, objective, saving)]
-    late = _chance_beyond(hours, probability, _hours_left(case))
+    width = len(table.offers)
+    spreads = _spreads(np.concatenate((usd, hours, objective, saving), axis=1), probability)
+    dollars, times, objectives, savings = (spreads[i * width : (i + 1) * width] for i in range(4))
+    late = _chance_beyond(hours, probability, _hours_left(case)).tolist()
     over = _chance_beyond(usd, probability, None if case.budget_usd is None else case.budget_usd - case.spent_usd)
-    misfit = _window_misfit(case, table)
-    due = _due(case, table, follow)
+    misfit = _window_misfit(case, table).tolist()
+    resources = ["gpu_memory_gib" if by_gpu else "memory_gib" for by_gpu in table.resource[table.size].tolist()]
+    due = _due(case, walk)
     progress = float(case.forecast.steps[-1] - case.forecast.at_step)
     lead = _lead(case)
+    rows = zip(
+        table.offers, table.routes, dollars, times, objectives, savings, table.usd_per_hour.tolist(), misfit, resources,
+        late, over.tolist(), first_usd.tolist(), table.pause.tolist(), strict=True,
+    )  # fmt: skip
     made = [
         Option(
-            offer=offer, route=table.routes[o], kind=_kind(case.current, offer) if o else None,
-            usd=spreads[0].of(o), hours=spreads[1].of(o), objective=spreads[2].of(o), saving=spreads[3].of(o),
-            usd_per_hour=float(table.usd_per_hour[o]),
-            usd_per_progress=spreads[0].mean(o) / progress if progress > 0 else None,
-            misfit=float(misfit[o]), misfit_resource=_resource(table, o) if misfit[o] > 0 else None,
-            late=float(late[o]), over_budget=float(over[o]), move_usd=float(first_usd[o]),
-            pause_seconds=float(table.pause[o]) if o else 0.0, lead_seconds=lead if o else 0.0,
-            due_seconds=due.get(o) if o else 0.0, price_age_hours=_age_hours(offer, case.now),
+            offer, route, _kind(case.current, offer) if o else None, spent, took, worth, saved, hourly,
+            spent.mean / progress if progress > 0 else None, unfit, burst if unfit > 0 else None, tardy, dear, move,
+            still if o else 0.0, lead if o else 0.0, due.get(o) if o else 0.0, _age_hours(offer, case.now),
         )
-        for o, offer in enumerate(table.offers)
+        for o, (offer, route, spent, took, worth, saved, hourly, unfit, burst, tardy, dear, move, still)
+        in enumerate(rows)
     ]  # fmt: skip
-    order = sorted(range(1, len(made)), key=lambda o: (float(value[case.first, o] + table.enter[o]), made[o].offer.id))
+    rank = (value[case.first] + table.enter).tolist()
+    order = sorted(range(1, len(made)), key=lambda o: (rank[o], table.ids[o]))
     return (made[0], *(made[o] for o in order))
 
 
@@ -324,8 +335,10 @@ def _totals(case: Case, table: _Table, path: Ints) -> tuple[Floats, Floats, Floa
     """Hours and dollars to the end [M, O] of each first offer's plan, and the dollars of its first move [O]."""
     factor = np.where(np.isfinite(table.factor), table.factor, 1e6)
     if table.along is None:
-        hours = table.seconds @ (factor[path] / 3600)
-        usd = table.seconds @ ((factor * table.usd_per_hour)[path] / 3600)
+        # Not by BLAS: its threads wait on one another for longer than so small a product takes, and its order of
+        # summing, so the last bit, differs between machines.
+        hours = np.einsum("mk,ko->mo", table.seconds, factor[path] / 3600)
+        usd = np.einsum("mk,ko->mo", table.seconds, (factor * table.usd_per_hour)[path] / 3600)
     else:
         along = np.where(np.isfinite(table.along), table.along, 1e6)
         taken = np.take_along_axis(along, path[None], axis=2)  # [M, K, O]
@@ -347,23 +360,30 @@ def _totals(case: Case, table: _Table, path: Ints) -> tuple[Floats, Floats, Floa
     return hours + later_hours + first_hours, usd + later_usd + first_usd, first_usd
 
 
-class _Spreads:
-    """Deciles of every column of values [M, O] under trajectory weights [M], ranked once for all columns."""
+def _spreads(values: Floats, probability: Floats) -> list[Spread]:
+    """Sum up every column of values [M, O] under trajectory weights [M]."""
+    columns = np.ascontiguousarray(values.T)
+    last = columns.shape[1] - 1
+    if (probability == probability[0]).all():
+        # Equal weights: the ranks of the deciles are the same in every column.
+        ranked = np.sort(columns, axis=1)
+        mass = np.cumsum(probability)
+        rows = [min(int((mass < level - 1e-9).sum()), last) for level in DECILES]
+        deciles = ranked[:, rows]
+    else:
+        order = np.argsort(columns, axis=1)
+        ranked = np.take_along_axis(columns, order, axis=1)
+        mass = np.cumsum(probability[order], axis=1)
+        below = (mass[:, None, :] < np.array(DECILES)[None, :, None] - 1e-9).sum(axis=2)
+        deciles = np.take_along_axis(ranked, np.minimum(below, last), axis=1)
+    return list(map(Spread, (probability @ values).tolist(), map(tuple, deciles.tolist())))
 
-    def __init__(self, values: Floats, probability: Floats) -> None:
-        order = np.argsort(values, axis=0, kind="stable")
-        ranked = np.take_along_axis(values, order, axis=0)
-        mass = np.cumsum(probability[order], axis=0)
-        rows = [np.minimum((mass < level - 1e-9).sum(axis=0), len(ranked) - 1) for level in DECILES]
-        columns = np.arange(values.shape[1])
-        self._deciles: list[list[float]] = np.stack([ranked[row, columns] for row in rows], axis=1).tolist()
-        self._means: list[float] = (probability @ values).tolist()
 
-    def mean(self, o: int) -> float:
-        return self._means[o]
-
-    def of(self, o: int) -> Spread:
-        return Spread(self._means[o], tuple(self._deciles[o]))
+def _early(values: Floats, probability: Floats) -> float:
+    """Give the first decile of values [M] under trajectory weights [M]."""
+    order = np.argsort(values, kind="stable")
+    row = np.cumsum(probability[order]).searchsorted(DECILES[0] - 1e-9)
+    return float(values[order[min(int(row), len(order) - 1)]])
 
 
 def _chance_beyond(values: Floats, probability: Floats, limit: float | None) -> Floats:
@@ -384,15 +404,15 @@ def _window_misfit(case: Case, table: _Table) -> Floats:
     """
     begins = _begins(table)
     window, first = _lead(case), case.first
-    chance = np.empty(len(table.offers))
-    for length, columns in ((window, slice(0, 1)), (2 * window, slice(1, None))):
-        inside = begins <= length
-        if columns.start:
-            inside[:, :first] = False  # by then the job is not there yet
-        else:
-            inside[:, : first + 1] = True
-        greatest = np.where(inside[..., None], table.misfit, 0.0).max(axis=1)
-        chance[columns] = (case.forecast.probability @ greatest)[table.size[columns]]
+    stays, moves = begins <= window, begins <= 2 * window
+    stays[:, : first + 1] = True
+    moves[:, :first] = False  # by then the job is not there yet
+    last = int(np.flatnonzero((stays | moves).any(axis=0))[-1]) + 1
+    here = np.where(stays[:, :last], table.misfit[:, :last, table.size[0]], 0.0).max(axis=1)
+    there = np.where(moves[:, :last, None], table.misfit[:, :last], 0.0).max(axis=1)
+    probability = case.forecast.probability
+    chance = (probability @ there)[table.size]
+    chance[0] = probability @ here
     known = table.along is not None or np.isfinite(table.factor)
     return np.where(known, np.clip(chance, 0.0, 1.0), 1.0)
 
@@ -403,41 +423,29 @@ def _begins(table: _Table) -> Floats:
     return np.asarray(np.cumsum(there, axis=1) - there)
 
 
-def _resource(table: _Table, o: int) -> str:
-    return "gpu_memory_gib" if table.resource[table.size[o]] else "memory_gib"
-
-
-def _walk(case: Case, table: _Table, follow: Ints) -> list[tuple[int, int, float]]:
-    """The plan from staying on: (interval, offer, seconds until the interval begins, early decile) a move."""
+def _walk(case: Case, table: _Table, follow: Ints) -> list[_Step]:
+    """The plan from staying on."""
     begins = _begins(table)
     begins = begins - begins[:, case.first : case.first + 1]
-    steps: list[tuple[int, int, float]] = []
+    steps: list[_Step] = []
     at = 0
     for k in range(case.first, len(follow)):
         to = int(follow[k, at])
         if to != at:
-            early = _Spreads(begins[:, k : k + 1], case.forecast.probability).of(0).deciles[0]
+            early = _early(begins[:, k], case.forecast.probability)
             steps.append((k, to, early))
             at = to
     return steps
 
 
-def _plan(case: Case, table: _Table, follow: Ints) -> tuple[PlannedMove, ...]:
+def _plan(case: Case, table: _Table, walk: Sequence[_Step]) -> tuple[PlannedMove, ...]:
     grid = np.concatenate(([case.forecast.at_step], case.forecast.steps))
-    return tuple(
-        PlannedMove(table.offers[to].id, int(grid[k]), _in_seconds(case, early))
-        for k, to, early in _walk(case, table, follow)
-    )
+    return tuple(PlannedMove(table.offers[to].id, int(grid[k]), _in_seconds(case, early)) for k, to, early in walk)
 
 
-def _due(case: Case, table: _Table, follow: Ints) -> dict[int, float]:
-    walked = _walk(case, table, follow)
-    due: dict[int, float] = {}
-    if walked:
-        # Only the first move of the plan can be due; what follows is computed again after it.
-        _, to, early = walked[0]
-        due[to] = _in_seconds(case, early)
-    return due
+def _due(case: Case, walk: Sequence[_Step]) -> dict[int, float]:
+    """When moves are due: only the plan's first can be; what follows is computed again after it."""
+    return {to: _in_seconds(case, early) for _, to, early in walk[:1]}
 
 
 def _in_seconds(case: Case, early: float) -> float:

@@ -89,6 +89,7 @@ def moved(status: JobStatus, action: Action, at: datetime) -> JobStatus:
 def case(
     job: Job, status: JobStatus, allocation: Allocation, history: History, forecast: Forecast, drift: Drift,
     settings: Settings, offers: Sequence[Offer], move: engine.MoveCost, spent_usd: float, now: datetime,
+    speeds: speed.Speeds,
 ) -> engine.Case:  # fmt: skip
     """Gather the engine's case. Offers of groups are other sizes of the group; those of VMs are other machines."""
     group = allocation.target.kind == "group"
@@ -99,7 +100,7 @@ def case(
     ]
     return engine.Case(
         forecast=forecast, current=allocation.offer, candidates=candidates, settings=settings, now=now,
-        speeds=speed.learn(history, allocation.offer), move=move, margin_factor=drift.margin,
+        speeds=speeds, move=move, margin_factor=drift.margin,
         memory_floor_gib=status.memory_floor_gib, gpu_memory_floor_gib=status.gpu_memory_floor_gib,
         spent_usd=spent_usd, deadline=job.deadline, budget_usd=_least(job.budget_usd, settings.limits.usd_total),
     )  # fmt: skip

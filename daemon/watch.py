@@ -19,6 +19,7 @@ from daemon.forecast.base import Forecaster, Horizon
 from daemon.look import Look
 from daemon.sightings import Sighting, noticed
 from daemon.sightings import known as spot_known
+from daemon.speed import Speeds, learn
 from daemon.store.base import Store
 from daemon.types import Drift, Forecast, History, Job, JobStatus
 from policies.base import FleetPolicy, Policy
@@ -189,7 +190,8 @@ class Watch:
     def weigh_only(self, look: Look, settings: Settings, policy: Policy, offers: Sequence[Offer], spent: float) -> Look:
         """Weigh offers for a look that has forecast and allocation, without asking any cloud for a way."""
         now = self._clock.now()
-        weighed = self._engine(look, look.forecast, settings, self._priced(offers, settings.prices), spent, now)
+        priced = self._priced(offers, settings.prices)
+        weighed = self._engine(look, look.forecast, settings, priced, spent, now, _speeds(look, priced))
         seen = turn.situation(look, settings, weighed.options, (), {}, {}, spent, now, stale=False)
         return replace(look, options=weighed.options, plan=weighed.plan, choice=turn.choose(policy, seen))
 
@@ -278,8 +280,9 @@ class Watch:
         offers = self._priced(found, settings.prices)
         foresees = policy.foresees and look.drift.trusted
         main = look.forecast if foresees else present
-        weighed = self._engine(look, main, settings, offers, spent, now)
-        shadow = self._engine(look, present, settings, offers, spent, now) if foresees else weighed
+        speeds = _speeds(look, offers)
+        weighed = self._engine(look, main, settings, offers, spent, now, speeds)
+        shadow = self._engine(look, present, settings, offers, spent, now, speeds) if foresees else weighed
         stale = turn.is_stale(look.status, self._timing, now)
         reason = "" if look.drift.trusted else f"prediction is switched off for this job: {look.drift.reason}"
         look = replace(look, plan=weighed.plan, reason=reason, forecast=main, settings=settings)
@@ -303,7 +306,7 @@ class Watch:
 
     def _engine(
         self, look: Look, forecast: Forecast | None, settings: Settings, offers: Sequence[Offer], spent: float,
-        now: datetime,
+        now: datetime, speeds: Speeds,
     ) -> engine.Weighed:  # fmt: skip
         assert look.allocation is not None
         assert forecast is not None
@@ -311,7 +314,7 @@ class Watch:
         move = turn.move_cost(look.status, self._timing)
         case = turn.case(
             look.job, look.status, replace(look.allocation, offer=current), look.history, forecast, look.drift,
-            settings, offers, move, spent, now,
+            settings, offers, move, spent, now, speeds,
         )  # fmt: skip
         return engine.weigh(case)
 
@@ -384,6 +387,11 @@ def _failed(look: Look, error: Exception) -> Look:
 def _by(options: Sequence[Option], offer: Offer, way: RouteName) -> tuple[Option, ...]:
     """Write the way there really is into the option of an offer."""
     return tuple(replace(o, route=way) if o.offer.id == offer.id and not o.stays else o for o in options)
+
+
+def _speeds(look: Look, offers: Sequence[Offer]) -> Speeds:
+    assert look.allocation is not None
+    return learn(look.history, look.allocation.offer, offers)
 
 
 @dataclass(frozen=True, slots=True)

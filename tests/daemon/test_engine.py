@@ -14,7 +14,7 @@ from daemon import engine
 from daemon.engine import Candidate, Case, MoveCost, weigh
 from daemon.speed import Speeds
 from daemon.types import Forecast
-from policies.types import Safety, Settings
+from policies.types import DECILES, Safety, Settings
 from providers.types import Offer, Price, Resources
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -197,3 +197,16 @@ def test_a_wider_margin_never_makes_a_misfit_less_likely(memory: float, factor: 
     ):
         if memory * 1.08 <= a.offer.resources.memory_gib:
             assert b.misfit >= a.misfit - 1e-9
+
+
+@given(st.integers(1, 9), st.integers(1, 5), st.booleans(), st.integers(0, 2**32 - 1))
+def test_deciles_are_the_least_values_that_hold_their_mass(m: int, width: int, equal: bool, seed: int) -> None:
+    chance = np.random.default_rng(seed)
+    values = chance.integers(0, 4, (m, width)).astype(float)  # with ties
+    probability = np.full(m, 1 / m) if equal else chance.dirichlet(np.ones(m))
+    for column, spread in zip(values.T, engine._spreads(values, probability), strict=True):
+        assert spread.mean == pytest.approx(probability @ column)
+        for level, decile in zip(DECILES, spread.deciles, strict=True):
+            holds = [v for v in column if probability[column <= v].sum() >= level - 1e-9]
+            assert decile == min(holds)
+        assert engine._early(column, probability) == spread.deciles[0]
