@@ -183,7 +183,9 @@ class Operator:
         if type(call).__name__ == "Stop" and not action.stopped_by_us:
             action = self._save(replace(action, stopped_by_us=True))
         token = self._token(action, call)
-        number = len(self._store.actions.calls(action.id)) + 1
+        # Beyond the highest, not the count: a repetition keeps its row and takes a new number, and two rows of one
+        # number would leave open which call was the last.
+        number = 1 + max((made.number for made in self._store.actions.calls(action.id)), default=0)
         record = CallRecord(
             id=token, action=action.id, number=number, call=call, token=token, epoch=self._epoch(),
             sent_at=self._clock.now(),

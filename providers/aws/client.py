@@ -7,8 +7,8 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from providers.aws.budget import Budget
 from providers.aws.errors import mapped
+from providers.budget import Budget
 from providers.errors import Throttled, Unavailable
 
 CONNECT_SECONDS = 5.0

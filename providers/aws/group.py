@@ -8,11 +8,11 @@ from providers.aws import rules
 from providers.aws.client import Client
 from providers.aws.facts import Facts
 from providers.aws.handle import Handle, read
-from providers.aws.prices import Shelf
 from providers.aws.rules import Answer
 from providers.catalog import with_nodes
 from providers.clock import Clock
 from providers.errors import Incompatible, NotFound, WrongState
+from providers.shelf import Shelf
 from providers.types import Allocation, Grow, Node, Offer, Operation, Remove, Resize, Route, Same, Shrink, Target
 
 

@@ -1,66 +1,30 @@
-"""Edge: the offers of one region with their prices: those that are shipped, and fresh ones fetched from AWS."""
+"""Edge: prices fetched from AWS: the price list, and the history of spot prices."""
 
 import json
-import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from providers.aws.client import Client
-from providers.catalog import Catalog, region_of
 from providers.clock import Clock
-from providers.errors import Invalid
-from providers.types import Buying, Offer, Price, Resources
+from providers.types import Price
 
 PRICING_REGION = "us-east-1"
 """The price list is served in few regions; it holds the prices of all."""
 SPOT_SYSTEMS = ("Linux/UNIX", "Linux/UNIX (Amazon VPC)")
 
 
-class Shelf:
-    """The offers of one region. ``refresh`` puts fresh prices in the place of old ones; sane ones only."""
+class Prices:
+    """Fetches the prices of one region. ``prices`` is a client of the region in which the price list is served."""
 
-    def __init__(self, catalog: Catalog, client: Client, prices: Client, clock: Clock) -> None:
-        """Take the shipped catalog, the region's client, and one of the region where prices are served."""
-        self._catalog = catalog
+    def __init__(self, client: Client, prices: Client, clock: Clock) -> None:
         self._client = client
         self._prices = prices
         self._clock = clock
-        self._lock = threading.Lock()
 
-    @property
-    def catalog(self) -> Catalog:
-        """Give the catalog as it is now."""
-        with self._lock:
-            return self._catalog
-
-    def offer(self, machine_type: str, zone: str, buying: Buying = "on_demand") -> Offer:
-        """Find an offer in a zone. A type that is not in the catalog has no price and no known resources."""
-        way = "" if buying == "on_demand" else f"@{buying}"
-        try:
-            return self.catalog.find(f"aws/{zone}/{machine_type}{way}")
-        except Invalid:
-            return Offer("aws", region_of(zone), machine_type, Resources(0, 0), None, zone, buying=buying)
-
-    def around(self, zone: str, architecture: str) -> list[Offer]:
-        """List the region's offers for an architecture: prices of the region stand for this zone."""
-        catalog = self.catalog
-        found: dict[str, Offer] = {}
-        for offer in catalog.offers("aws", region_of(zone), architecture):
-            placed = offer if offer.zone else replace(offer, zone=zone)
-            if offer.zone or placed.id not in catalog.by_id:
-                found[placed.id] = placed
-        return list(found.values())
-
-    def refresh(self) -> int:
-        """Fetch on-demand and spot prices; count those taken. Raises what the first failing call raised."""
-        now = self._clock.now()
-        fresh = {**dict(self._on_demand()), **dict(self._spot(now))}
-        with self._lock:
-            before = self._catalog
-            self._catalog = before.updated(fresh, now)
-            return len(fresh) - len(self._catalog.refused)
+    def fetch(self) -> dict[str, Price]:
+        """Fetch on-demand and spot prices by offer id. Raises what the first failing call raised."""
+        return {**dict(self._on_demand()), **dict(self._spot(self._clock.now()))}
 
     def _on_demand(self) -> Iterator[tuple[str, Price]]:
         filters = [

@@ -4,17 +4,18 @@ from collections.abc import Mapping, Sequence
 from typing import assert_never
 
 from providers import catalog
-from providers.aws.budget import Budget
 from providers.aws.client import Client
 from providers.aws.facts import Facts
 from providers.aws.group import Groups
 from providers.aws.handle import read
-from providers.aws.prices import PRICING_REGION, Shelf
+from providers.aws.prices import PRICING_REGION, Prices
 from providers.aws.vm import Vms
 from providers.base import Provider
+from providers.budget import Budget
 from providers.catalog import Catalog
 from providers.clock import Clock, SystemClock
 from providers.errors import Invalid
+from providers.shelf import Shelf
 from providers.types import (
     Allocation,
     Call,
@@ -40,7 +41,9 @@ class Aws:
     def __init__(self, name: str, client: Client, prices: Client, known: Catalog, clock: Clock) -> None:
         """Take clients of the region and of where prices are served, the shipped catalog, and the clock."""
         self.name = name
-        self._shelf = Shelf(known, client, prices, clock)
+        self._shelf = Shelf("aws", known)
+        self._prices = Prices(client, prices, clock)
+        self._clock = clock
         facts = Facts(client, clock)
         self._vms = Vms(name, client, facts, self._shelf)
         self._groups = Groups(name, client, facts, self._shelf, clock)
@@ -88,7 +91,7 @@ class Aws:
 
     def refresh_prices(self) -> int:
         """Fetch on-demand and spot prices and say how many were accepted."""
-        return self._shelf.refresh()
+        return self._shelf.renew(self._prices.fetch(), self._clock.now())
 
     def _of(self, target: Target) -> Vms | Groups:
         return self._groups if target.kind == "group" else self._vms

@@ -13,9 +13,9 @@ from providers.aws import rules
 from providers.aws.client import Client
 from providers.aws.facts import Facts
 from providers.aws.handle import Handle, read
-from providers.aws.prices import Shelf
 from providers.aws.rules import Answer
 from providers.errors import Incompatible, Invalid, NotFound, ProviderError, WrongState
+from providers.shelf import Shelf
 from providers.types import (
     Allocation,
     Launch,

@@ -211,6 +211,22 @@ async def test_a_crash_at_every_committed_step_ends_well_with_every_call_made_on
         assert world.cloud.complaints == [], names[site]
 
 
+@pytest.mark.parametrize("number", range(6))
+async def test_the_call_after_a_repeated_one_is_the_last_whatever_the_tokens_are(tmp_path: Path, number: int) -> None:
+    """A repeated stop once took the number of the modify after it, and then the wrong one could count as the last."""
+    world = World(tmp_path / "s.sqlite")
+    decision = replace(world.decide(), id=f"decision-{number}")
+    world.store.decisions.add(decision)
+    world.intend(decision)
+    world.kill_at = world.reached.index("intent.committed") + 4
+    with pytest.raises(Killed, match=r"call\.recorded\.stop"):
+        await world.settle()
+    world.die()
+    world.start()
+    await world.settle()
+    assert world.effects() == {"stop": 1, "modify": 1, "start": 1}
+
+
 async def test_a_crash_before_the_intent_is_committed_calls_nothing(tmp_path: Path) -> None:
     world = World(tmp_path / "s.sqlite")
     world.store.decisions.add(world.decide())

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from providers.aws.budget import Budget
 from providers.aws.client import Client
 from providers.aws.provider import Aws
+from providers.budget import Budget
 from providers.catalog import Catalog
 from providers.types import LaunchRecipe, Target
 from tests.daemon.test_operate import Killed, World, begun

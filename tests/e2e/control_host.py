@@ -141,13 +141,12 @@ class ControlHost:
         assert status in (200, 201), answer
 
     def effects(self) -> list[str]:
-        """The mutations that took effect, in order: a repetition under the token of an accepted call has none."""
-        accepted = {
-            record.token: record.call
+        """The mutations that took effect, in order."""
+        return [
+            record.call
             for record in self.cloud.records()
             if record.call in ("stop", "modify", "start", "launch", "terminate") and record.outcome == "ok"
-        }
-        return list(accepted.values())
+        ]
 
 
 def until(check: Callable[[], bool], seconds: float, what: str, host: ControlHost, pause: float = 0.05) -> None:

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from providers.aws.budget import Budget
 from providers.aws.client import Client
 from providers.aws.provider import Aws
+from providers.budget import Budget
 from providers.catalog import Catalog
 from providers.clock import VirtualClock
 from providers.types import LaunchRecipe, Offer, Price, Resources, Target

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from providers.aws.budget import LONGEST_PAUSE_SECONDS, Budget
+from providers.budget import LONGEST_PAUSE_SECONDS, Budget
 from providers.clock import VirtualClock
 from providers.errors import Throttled
 

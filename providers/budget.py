@@ -1,7 +1,7 @@
-"""Edge: how many calls an account's region may still make: a token bucket an API, shared by all that use it.
+"""Edge: how many calls an account may still make: a token bucket an API, shared by all that use it.
 
-EC2 counts calls by account, region and API; a storm of refusals makes it refuse more. So a call that has no token is
-not sent, and a refusal by AWS itself closes its API for a while, doubling.
+Clouds count calls by account, place and API; a storm of refusals makes them refuse more. So a call that has no token is
+not sent, and a refusal by the cloud itself closes its API for a while, doubling.
 """
 
 import threading
@@ -40,13 +40,15 @@ class Budget:
             bucket.tokens = min(self._burst, bucket.tokens + (now - bucket.at) * self._per_second)
             bucket.at = now
             if now < bucket.closed_until:
-                raise Throttled(f"{api} is closed for {bucket.closed_until - now:.0f} s more: AWS refused it before")
+                raise Throttled(
+                    f"{api} is closed for {bucket.closed_until - now:.0f} s more: the cloud refused it before"
+                )
             if bucket.tokens < 1.0:
                 raise Throttled(f"{api} was called too often - nothing was sent")
             bucket.tokens -= 1.0
 
     def refused(self, api: str) -> None:
-        """Note that AWS itself throttled an API: it stays closed, twice as long each time."""
+        """Note that the cloud itself throttled an API: it stays closed, twice as long each time."""
         with self._lock:
             now = self._clock.monotonic()
             bucket = self._buckets.setdefault(api, _Bucket(self._burst, now))

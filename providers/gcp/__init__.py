@@ -1,0 +1,1 @@
+"""Edge: Google Cloud: Compute Engine instances and zonal managed instance groups."""

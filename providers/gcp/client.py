@@ -1,0 +1,81 @@
+"""Edge: the Google Cloud clients of one project. Nothing is retried, and no operation is waited for.
+
+``operation.result()`` of the library polls through a client with the default endpoint and calls an operation with an
+error inside a success; so every mutation is made in its ``_unary`` form, and its operation is asked about by name.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from google.api_core.client_options import ClientOptions
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import compute_v1
+
+from providers.budget import Budget
+from providers.errors import Throttled
+from providers.gcp.errors import mapped
+
+TIMEOUT_SECONDS = 20.0
+
+_CLIENTS: dict[str, Callable[..., Any]] = {
+    "instances": compute_v1.InstancesClient,
+    "machine_types": compute_v1.MachineTypesClient,
+    "regions": compute_v1.RegionsClient,
+    "zone_operations": compute_v1.ZoneOperationsClient,
+    "groups": compute_v1.InstanceGroupManagersClient,
+    "templates": compute_v1.InstanceTemplatesClient,
+}
+
+
+class Client:
+    """Calls Compute Engine by resource and method. Spends from the budget and raises ``providers.errors`` only."""
+
+    def __init__(self, project: str, budget: Budget, endpoint: str | None = None) -> None:
+        """Take the project; with an ``endpoint``, an emulator's, no credentials are looked for."""
+        self.project = project
+        self._budget = budget
+        self._endpoint = endpoint
+        self._made: dict[str, Any] = {}
+        self._making = threading.Lock()
+
+    def read(self, resource: str, method: str, **arguments: object) -> Any:
+        """Make one read."""
+        return self._call(resource, method, False, arguments)
+
+    def pages(self, resource: str, method: str, **arguments: object) -> Iterator[Any]:
+        """Go through all pages of a list."""
+        with mapped(False, f"{resource}.{method}"):
+            yield from self._call(resource, method, False, arguments)
+
+    def mutate(self, resource: str, method: str, **arguments: object) -> Any:
+        """Make one mutation, sent at most once; gives the operation as Google answered it."""
+        return self._call(resource, f"{method}_unary", True, arguments)
+
+    def _call(self, resource: str, method: str, mutation: bool, arguments: dict[str, object]) -> Any:
+        api = f"{resource}.{method.removesuffix('_unary')}"
+        self._budget.spend(api)
+        request = {"project": self.project, **arguments}
+        try:
+            with mapped(mutation, api):
+                answer = getattr(self._client(resource), method)(request=request, retry=None, timeout=TIMEOUT_SECONDS)
+        except Throttled:
+            self._budget.refused(api)
+            raise
+        self._budget.answered(api)
+        return answer
+
+    def _client(self, resource: str) -> Any:
+        with self._making:
+            if resource not in self._made:
+                with mapped(False, resource):
+                    self._made[resource] = _CLIENTS[resource](**self._options())
+            return self._made[resource]
+
+    def _options(self) -> dict[str, object]:
+        if self._endpoint is None:
+            return {}
+        return {
+            "credentials": AnonymousCredentials(),  # type: ignore[no-untyped-call]
+            "client_options": ClientOptions(api_endpoint=self._endpoint),
+        }
