@@ -94,6 +94,9 @@ class Fleets:
     def promised(self, job: Job, usd_per_hour: float) -> None:
         """Note what a job may come to cost."""
         with self._lock:
+            for policy, others in self._rates.items():
+                if policy != job.policy:
+                    others.pop(job.name, None)
             mine = self._rates.setdefault(job.policy, {})
             mine[job.name] = max(usd_per_hour, mine.get(job.name, 0.0))
 
