@@ -11,7 +11,7 @@ rule). The choice is a multiple-choice knapsack; HiGHS solves it through ``scipy
 nothing better within its time limit, the largest marginal gains for a dollar an hour are taken one after the other.
 
 After Sia (SOSP'23: an integer programme over goodputs of a fixed cluster) and BOA Constrictor (arXiv 2602.01404: a
-width for each job from one price of money). What each is worth here: ``docs/decision-quality.md``.
+width for each job from one price of money). What each is worth here: ``docs/fleet-budget.md``.
 """
 
 import math

@@ -403,3 +403,23 @@ async def test_an_intent_over_the_jobs_budget_is_refused_unless_its_hours_are_ch
     cheaper = replace(made, choice=Choice(replace(option, usd_per_hour=0.1), "a test"))
     world.intend(cheaper)
     assert len(world.store.actions.unfinished()) == 1
+
+
+async def test_hyperparameters_that_were_advised_are_handed_over_with_the_request(tmp_path: Path) -> None:
+    world = World(tmp_path / "s.sqlite")
+    told: list[dict[str, float]] = []
+
+    async def prepare(
+        job: str, decision_id: str, deadline: datetime, reason: str, advice: dict[str, float] | None = None
+    ) -> None:
+        told.append(advice or {})
+        world.asked.append(world.clock.now())
+
+    world.prepare = prepare  # type: ignore[method-assign, assignment]
+    made = world.decide()
+    advised = replace(made, choice=replace(made.choice, advice={"batch_size": 256.0}))
+    world.store.decisions.add(advised)
+    world.intend(advised)
+    await world.settle()
+    assert told == [{"batch_size": 256.0}]
+    assert world.stage() == "done"
