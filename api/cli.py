@@ -264,7 +264,8 @@ def policy_diff(
     except OSError as error:
         raise Failure(f"{plain(file)} cannot be read ({error.strerror}) - name an existing file", 2) from None
     path = f"/v1/policies:diff?days={days}&file={name_in_path(str(file))}"
-    tell(here().send("POST", path, text, {"Content-Type": "application/yaml"}), as_json, "policy_diff")
+    found = here().send("POST", path, text, {"Content-Type": "application/yaml"}, seconds=600.0)
+    tell(found, as_json, "policy_diff")
 
 
 @prices.command("show")

@@ -44,7 +44,10 @@ class Daemon:
         """Ask for something. Raises ``Failure``."""
         return self.send("GET", path)
 
-    def send(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Any:
+    def send(
+        self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None,
+        seconds: float = SECONDS,
+    ) -> Any:  # fmt: skip
         """Send a request and read the JSON of its answer. Raises ``Failure`` with the daemon's own words."""
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
         asked = Request(self.url + path, data, {"Accept": "application/json", **(headers or {})}, method=method)
@@ -53,7 +56,7 @@ class Daemon:
         if self.token:
             asked.add_unredirected_header("Authorization", f"Bearer {self.token}")
         try:
-            with _opener(self.url).open(asked, timeout=SECONDS) as answer:
+            with _opener(self.url).open(asked, timeout=seconds) as answer:
                 raw = answer.read()
                 return json.loads(raw) if raw else None
         except HTTPError as error:

@@ -273,7 +273,8 @@ def policy_diff(found: Found) -> RenderableType:
         money.add_row(
             plain(one["job"]), usd(one["spent_usd"]), between(one["usd"]) if one["differs_at"] else "the same"
         )
-    return Group(Text(head + other, style="bold"), made, money, Text(plain(found["basis"]), style="dim"))
+    shown = [drawn for drawn in (made, money) if drawn.row_count]
+    return Group(Text(head + other, style="bold"), *shown, Text(plain(found["basis"]), style="dim"))
 
 
 def ledger(found: Found) -> RenderableType:
@@ -294,7 +295,8 @@ def ledger(found: Found) -> RenderableType:
                 figure(told["pace"]),
             )  # fmt: skip
     head = Text(f"{usd(found['spent_usd'])} spent" + (f": {parts}" if parts else ""), style="bold")
-    return Group(head, attempts, ways, moves, Text(plain(found["basis"]), style="dim"))
+    shown = [drawn for drawn in (attempts, ways, moves) if drawn.row_count]
+    return Group(head, *shown, Text(plain(found["basis"]), style="dim"))
 
 
 def reasons(found: Sequence[Found]) -> RenderableType:

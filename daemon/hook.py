@@ -180,9 +180,12 @@ class Poller:
         if client is not None:
             await client.close()
 
-    async def prepare(self, job: str, decision_id: str, deadline: datetime, reason: str) -> None:
+    async def prepare(
+        self, job: str, decision_id: str, deadline: datetime, reason: str, advice: Mapping[str, float] | None = None
+    ) -> None:
         """Ask a job for a checkpoint. Raises ``NoRoute`` if it serves no such route, else ``HookError``."""
-        await self._tell(job, "prepare", {"decision": decision_id, "deadline": deadline.isoformat(), "reason": reason})
+        body: dict[str, object] = {"decision": decision_id, "deadline": deadline.isoformat(), "reason": reason}
+        await self._tell(job, "prepare", body | ({"advice": dict(advice)} if advice else {}))
 
     async def proceed(self, job: str) -> None:
         """Let a job that was asked for a checkpoint go on. Raises ``NoRoute`` or ``HookError``."""
@@ -269,7 +272,7 @@ class Poller:
         except ReportRefused as error:
             raise HookError("report_refused", str(error)) from None
 
-    async def _tell(self, job: str, route: str, message: Mapping[str, str]) -> None:
+    async def _tell(self, job: str, route: str, message: Mapping[str, object]) -> None:
         hook = self._hooks.get(job)
         if hook is None:
             raise NoRoute("no_hook", f"the job {job} has no hook to ask")

@@ -19,6 +19,7 @@ from daemon import report as reports
 from daemon import turn
 from daemon.bill import Bill
 from daemon.config import Config
+from daemon.fleets import Known
 from daemon.forecast.base import Forecaster, Horizon
 from daemon.hook import Poller
 from daemon.look import Look
@@ -26,7 +27,7 @@ from daemon.operate import Operator
 from daemon.store.base import Busy, Conflict, Lease, Missing, Stale, Store, StoreError
 from daemon.store.decisions import REPEATABLE
 from daemon.types import Action, Decision, DecisionStatus, Drift, Forecast, History, Job, JobStatus, Report
-from daemon.watch import Forecasts, Known, PolicyLookup, Watch
+from daemon.watch import Forecasts, PolicyLookup, Watch
 from policies.base import FleetPolicy
 from policies.types import Mode, Settings
 from providers.base import Provider

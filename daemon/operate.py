@@ -32,8 +32,10 @@ _STEPS_AT_ONCE = 6
 class HookCalls(Protocol):
     """The two requests that a job answers."""
 
-    async def prepare(self, job: str, decision_id: str, deadline: datetime, reason: str) -> None:
-        """Ask for a checkpoint. Raises ``daemon.hook.HookError``."""
+    async def prepare(
+        self, job: str, decision_id: str, deadline: datetime, reason: str, advice: Mapping[str, float] | None = None
+    ) -> None:
+        """Ask for a checkpoint, and hand over the hyperparameters advised, if any. Raises ``daemon.hook.HookError``."""
 
     async def proceed(self, job: str) -> None:
         """Let the job go on. Raises ``daemon.hook.HookError``."""
@@ -230,7 +232,9 @@ class Operator:
         action = await asyncio.to_thread(self._save, replace(action, next_at=later))
         self._failpoint("checkpoint.asked")
         try:
-            await self._hook.prepare(action.job, action.decision, action.deadline, _purpose(action))
+            advice = (await asyncio.to_thread(self._store.decisions.get, action.decision)).choice.advice
+            more = {"advice": advice} if advice else {}
+            await self._hook.prepare(action.job, action.decision, action.deadline, _purpose(action), **more)
         except NoRoute:
             stage = _given_up(action, act.CANNOT_BE_ASKED)
             return await asyncio.to_thread(self._enter, action, act.Enter(stage, act.CANNOT_BE_ASKED))

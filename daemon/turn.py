@@ -160,7 +160,8 @@ def observed(history: History) -> dict[str, float]:
     for name, values in history.columns.items():
         known = values[np.isfinite(values)]
         if len(known):
-            found[name] = float(np.median(known[-5:]) if name.startswith("usage.") else known[-1])
+            newest = sorted(known[-5:].tolist()) if name.startswith("usage.") else known[-1:].tolist()
+            found[name] = newest[len(newest) // 2]
     return found | _pace(history)
 
 

@@ -2,15 +2,16 @@
 
 Each job takes one of its options; of all ways that cost no more an hour than the fleet may, the one with the least::
 
-    sum over jobs of  hours to the finish + DELAY x (jobs / budget) x dollars to the finish
+    sum over jobs of  (hours + DELAY x jobs / budget x dollars) / least hours          all to the finish
 
-The first term is the jobs' own time. The second is what their dollars cost the others: a dollar spent now keeps the
-fleet from spending it on somebody else for ``1 / budget`` hours, and the others wait for it. The choice is a
-multiple-choice knapsack; HiGHS solves it through ``scipy.optimize.milp``, and where it has found nothing better within
-its time limit, the largest marginal gains for a dollar an hour are taken one after the other.
+The first term is the job's own time. The second is what its dollars cost the others: a dollar spent now keeps the
+fleet from spending it on somebody else for ``1 / budget`` hours, and most jobs wait for it. Both are counted in the
+time that the job needs at least, so that short jobs are sped up first: what they cost is soon free again (Smith's
+rule). The choice is a multiple-choice knapsack; HiGHS solves it through ``scipy.optimize.milp``, and where it has found
+nothing better within its time limit, the largest marginal gains for a dollar an hour are taken one after the other.
 
 After Sia (SOSP'23: an integer programme over goodputs of a fixed cluster) and BOA Constrictor (arXiv 2602.01404: a
-width for each job from one price of money). What each is worth here: ``docs/decision-quality.md``.
+width for each job from one price of money). What each is worth here: ``docs/fleet-budget.md``.
 """
 
 import math
@@ -30,10 +31,11 @@ from policies.types import Choice, Option, Rejection, Situation
 
 Floats = NDArray[np.float64]
 
-DELAY = 1.0
+DELAY = 0.75
 """The share of the jobs that one job's dollars keep waiting: the best of 0 to 1.5 on fleets kept for choosing it."""
 GAP = 1e-4
-UNFIT_HOURS = 1e5
+UNFIT = 1e5
+"""What a job that does not fit weighs: far above any time that is saved, so that need comes first in the fleet."""
 
 
 class FleetOptions(BaseModel):
@@ -60,10 +62,9 @@ class FleetBudget(CostPerProgress):
             return {}
         budget = rules.fleet_usd_per_hour
         tables = [_possible(situation) for situation in situations]
-        price = DELAY * len(situations) / budget
         cost = [
-            np.nan_to_num([o.hours.mean + price * o.usd.mean + _unfit(s, o) for o in options], nan=1e9, posinf=1e9)
-            for s, options in zip(situations, tables, strict=True)
+            _costs(situation, options, len(situations), budget)
+            for situation, options in zip(situations, tables, strict=True)
         ]
         rate = [np.array([o.usd_per_hour for o in options]) for options in tables]
         taken = allocate(cost, rate, budget - taken_usd_per_hour, rules.solver_seconds)
@@ -156,13 +157,25 @@ def _solve(cost: Sequence[Floats], rate: Sequence[Floats], budget: float, second
     return taken if sum(float(r[o]) for r, o in zip(rate, taken, strict=True)) <= budget * (1 + 1e-6) else None
 
 
+def costs(hours: Floats, usd: Floats, jobs: int, budget: float, delay: float = DELAY) -> Floats:
+    """Weigh a job's options, both float[options] to the finish, as the sum above does."""
+    least = float(np.min(hours, initial=np.inf, where=hours > 0))
+    return np.asarray((hours + delay * jobs / budget * usd) / (least if np.isfinite(least) else 1.0))
+
+
+def _costs(situation: Situation, options: Sequence[Option], jobs: int, budget: float) -> Floats:
+    hours = np.nan_to_num([option.hours.mean for option in options], nan=1e6, posinf=1e6)
+    dollars = np.nan_to_num([option.usd.mean for option in options], nan=1e6, posinf=1e6)
+    unfit = np.array([_unfit(situation, option) for option in options])
+    return costs(hours, dollars, jobs, budget) + UNFIT * unfit
+
+
 def _unfit(situation: Situation, option: Option) -> float:
-    """Weigh in hours that a job does not fit: far above any time it saves, so that need comes first in the fleet."""
     if option.stays and situation.killed:
-        return UNFIT_HOURS
+        return 1.0
     if fits(situation.settings, option):
         return 0.0
-    return UNFIT_HOURS * (1.0 if math.isnan(option.misfit) else option.misfit)
+    return 1.0 if math.isnan(option.misfit) else option.misfit
 
 
 def _possible(situation: Situation) -> list[Option]:

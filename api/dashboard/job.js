@@ -167,7 +167,7 @@ function fillItem(item, decision, refresh) {
   time.dateTime = decision.at;
   chip(state, decision.status);
   say(times, (decision.repeats ? `${decision.repeats + 1} times ` : "") + (decision.by ? "by " + decision.by : ""));
-  say(item.querySelector(".why"), (decision.changes ? `To ${short(decision.chosen)}: ` : "") + decision.reason);
+  say(item.querySelector(".why"), (decision.changes && decision.route !== "release" ? `To ${short(decision.chosen)}: ` : "") + decision.reason);
   const word = item.querySelector(".word");
   if (decision.status !== "waiting") word?.remove();
   else if (!word) item.append(buttons(decision, refresh));
@@ -227,7 +227,7 @@ function optionRows(option) {
   const misfit = share(option.misfit) + (option.misfit_resource && option.misfit >= 0.001 ? ` ${option.misfit_resource.replace(/^usage\./, "").replaceAll("_", " ")}` : "");
   const kind = option.taken ? "taken" : "";
   const figures = make("tr", { kind },
-    make("th", { text: short(option.offer.id) + (option.route === "stay" ? " (stay)" : ""), title: option.offer.id, scope: "row" }),
+    make("th", { text: short(option.offer.id) + (option.route === "stay" ? " (stay)" : option.route === "release" ? " (let go)" : ""), title: option.offer.id, scope: "row" }),
     make("td", { text: `${money(option.usd.p10)}–${money(option.usd.p90).replace("$", "")}` }),
     make("td", { text: span(hours(option.hours.p10), hours(option.hours.p90)) }),
     make("td", { text: misfit }));

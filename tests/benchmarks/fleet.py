@@ -12,15 +12,17 @@ import argparse
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from daemon.speed import Speeds
-from policies.fleet_budget import DELAY, allocate, marginal
+from policies.fleet_budget import DELAY, FleetBudget, allocate, costs, marginal
+from policies.types import Option, Situation, Spread
 from providers import catalog
 from providers.types import Offer
+from tests.policies import situations
 
 Floats = NDArray[np.float64]
 Rule = Callable[["State"], list[int]]
@@ -81,8 +83,8 @@ def ours(delay: float, solver: str = "programme") -> Rule:
     """The rule of ``policies.fleet_budget``, with its integer programme or with its fallback."""
 
     def rule(seen: State) -> list[int]:
-        price = delay * len(seen.tasks) / seen.budget
-        cost = [np.where(np.isfinite(h), h, 0.0) * (1 + price * seen.rate) for h in seen.hours]
+        finite = [np.where(np.isfinite(h), h, 1e6) for h in seen.hours]
+        cost = [costs(h, h * seen.rate, len(seen.tasks), seen.budget, delay) for h in finite]
         if solver == "programme":
             return _allocated(seen, cost, allocate, SOLVER_SECONDS)
         return _allocated(seen, cost, marginal)
@@ -231,7 +233,7 @@ def compare(seeds: Sequence[int], rules: dict[str, Rule], tightness: Sequence[fl
 
 
 def measure() -> dict[str, float]:
-    """Time one sharing of a budget among 200 jobs with 50 offers each, by wall clock and processor."""
+    """Time one sharing of a budget among 200 jobs with 50 offers each: the programme alone, and with the guards."""
     offers = machines()
     chance = np.random.default_rng(0)
     tasks, rate = fleet(0, offers, 200)
@@ -241,15 +243,29 @@ def measure() -> dict[str, float]:
     found = {}
     for tight in (1.2, 2.0, 4.0):
         budget = float(rates.min()) * 200 * tight
-        cost = [h * (1 + DELAY * 200 / budget * rates) for h in wide]
+        cost = [costs(h, h * rates, 200, budget) for h in wide]
         began, processor = time.perf_counter(), time.process_time()
         taken = allocate(cost, [rates] * 200, budget, 4.0)
-        found[f"share_200_jobs_50_offers_s_at_{tight:g}"] = time.perf_counter() - began
-        found[f"processor_s_at_{tight:g}"] = time.process_time() - processor
+        found[f"programme_s_at_{tight:g}"] = time.perf_counter() - began
+        found[f"programme_processor_s_at_{tight:g}"] = time.process_time() - processor
         quick = marginal(cost, [rates] * 200, budget)
         total = [sum(float(c[o]) for c, o in zip(cost, one, strict=True)) for one in (taken, quick)]
         found[f"fallback_cost_ratio_at_{tight:g}"] = total[1] / total[0]
+    fleet_now = [_situation(f"job-{j}", hours, rates, budget) for j, hours in enumerate(wide)]
+    began, processor = time.perf_counter(), time.process_time()
+    FleetBudget().share(fleet_now, 0.0)
+    found["share_200_jobs_50_offers_s"] = time.perf_counter() - began
+    found["share_200_jobs_50_offers_processor_s"] = time.process_time() - processor
     return found
+
+
+def _situation(name: str, hours: Floats, rates: Floats, budget: float) -> Situation:
+    def option(o: int) -> Option:
+        made = situations.option(situations.offer(f"m{o}", float(rates[o])), 0.0, route="in_place" if o else "stay")
+        return replace(made, hours=Spread.exactly(float(hours[o])), usd=Spread.exactly(float(hours[o] * rates[o])))
+
+    rules = replace(situations.policy(), extra={"fleet_usd_per_hour": budget})
+    return replace(situations.situation(*(option(o) for o in range(len(rates))), settings=rules), job=name)
 
 
 def main() -> None:

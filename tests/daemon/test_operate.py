@@ -10,10 +10,10 @@ import pytest
 from daemon.act import Patience
 from daemon.hook import HookError
 from daemon.operate import NotTrusted, Operator
-from daemon.store.base import Conflict, Store
+from daemon.store.base import Conflict, OverBudget, Store
 from daemon.store.open import open_store
-from daemon.types import Action, Checkpoint, Decision, Job, JobStatus
-from policies.types import Choice, Mode, Option, Spread
+from daemon.types import Action, Charge, Checkpoint, Decision, Job, JobStatus
+from policies.types import Choice, Mode, Option, Settings, Situation, Spread
 from providers.base import Provider
 from providers.clock import VirtualClock
 from providers.simulated.cloud import Cloud
@@ -409,3 +409,40 @@ async def test_no_machine_is_let_go_without_trust(tmp_path: Path, mode: Mode) ->
     with pytest.raises(NotTrusted):
         await freed(world)
     assert world.effects() == {}
+
+
+async def test_an_intent_over_the_jobs_budget_is_refused_unless_its_hours_are_cheaper(tmp_path: Path) -> None:
+    world = World(tmp_path / "s.sqlite")
+    made = world.decide()
+    option = replace(made.choice.option, move_usd=2.0)
+    rules = Settings("default", "budget", "v1")
+    seen = Situation("bert", NOW, rules, (option,), budget_usd=10.0)
+    made = replace(made, choice=Choice(option, "a test"), options=(option,), situation=seen)
+    world.store.decisions.add(made)
+    world.store.ledger.charge([Charge("bert", SMALL.id, NOW, 3600, 9.0)])
+    with pytest.raises(OverBudget, match="has spent or set aside"):
+        world.intend(made)
+    assert world.store.actions.unfinished() == []
+    cheaper = replace(made, choice=Choice(replace(option, usd_per_hour=0.1), "a test"))
+    world.intend(cheaper)
+    assert len(world.store.actions.unfinished()) == 1
+
+
+async def test_hyperparameters_that_were_advised_are_handed_over_with_the_request(tmp_path: Path) -> None:
+    world = World(tmp_path / "s.sqlite")
+    told: list[dict[str, float]] = []
+
+    async def prepare(
+        job: str, decision_id: str, deadline: datetime, reason: str, advice: dict[str, float] | None = None
+    ) -> None:
+        told.append(advice or {})
+        world.asked.append(world.clock.now())
+
+    world.prepare = prepare  # type: ignore[method-assign, assignment]
+    made = world.decide()
+    advised = replace(made, choice=replace(made.choice, advice={"batch_size": 256.0}))
+    world.store.decisions.add(advised)
+    world.intend(advised)
+    await world.settle()
+    assert told == [{"batch_size": 256.0}]
+    assert world.stage() == "done"

@@ -49,3 +49,19 @@ def test_it_stays_for_a_small_saving_and_moves_for_a_large_one(kinds: Kinds):
 def test_its_option_is_checked_like_all_others(kinds: Kinds):
     _, problems = load(block("yaml").replace("0.3", "3"), "policies.yaml", kinds)
     assert str(problems[0]).startswith("policies.yaml:5:19: least_saving: 3 must be less than or equal to 1")
+
+
+def test_the_reference_names_every_kind_its_keys_and_every_key():
+    from policies.kinds import installed
+    from policies.schema import ModeModel, PolicyModel, PricesModel
+
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "policies.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \|(.*)$", text, re.MULTILINE))
+    assert set(installed()) <= set(rows)
+    for name in installed():
+        options = getattr(policy_of(name, installed()), "options", None)
+        for key in options.model_fields if options else ():
+            assert f"`{key}" in rows[name], f"{name}: {key}"
+    assert set(PolicyModel.model_fields) <= set(rows)
+    for model, row in ((ModeModel, rows["mode"]), (PricesModel, rows["prices"])):
+        assert all(f"`{key}`" in row for key in model.model_fields)

@@ -11,8 +11,13 @@ from hypothesis import strategies as st
 
 from policies import guards
 from policies.base import Policy
+from policies.budget import Budget
 from policies.cost_per_hour import CostPerHour
 from policies.cost_per_progress import CostPerProgress
+from policies.deadline import Deadline
+from policies.fleet_budget import FleetBudget
+from policies.goodput import Goodput
+from policies.threshold import Threshold
 from policies.types import Capacity, Choice, Limits, Moves, Option, Safety, Settings, Situation
 from tests.policies.situations import NOW, better, offer, option, policy, situation, spread, stay
 
@@ -238,6 +243,10 @@ def test_on_shortage_wait_does_not_take_the_next_best():
     assert guards.decide(CostPerProgress(), unfit).option.offer.machine_type == "b"
 
 
+CHOOSERS = [
+    CostPerProgress(), CostPerHour(), Deadline(), Budget(), Goodput(), FleetBudget(), Threshold(), Stubborn(),
+]  # fmt: skip
+
 chances = st.sampled_from([0.0, 0.005, 0.02, 0.5, 1.0, math.nan])
 amounts = st.sampled_from([-5.0, 0.0, 0.01, 3.0, 50.0, math.nan])
 
@@ -272,26 +281,38 @@ def situations(draw: st.DrawFn) -> Situation:
         killed=draw(st.booleans()),
         can_checkpoint=draw(st.booleans()),
         memory_floor_gib=draw(st.sampled_from([0.0, 32.0])),
+        observed=draw(st.sampled_from([{}, {"usage.gpu_util": 0.3}, {"usage.gpu_util": 0.95}])),
+        budget_usd=draw(st.sampled_from([None, 40.0])),
+        spent_usd=draw(st.sampled_from([0.0, 39.95])),
+        share_usd_per_hour=draw(st.sampled_from([None, 1.0])),
+        release=draw(st.sampled_from([None, replace(staying, route="release", kind="release", move_usd=0.1)])),
     )
 
 
-@pytest.mark.parametrize("chooser", [CostPerProgress(), CostPerHour(), Stubborn()], ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize("chooser", CHOOSERS, ids=lambda one: type(one).__name__)
 @given(seen=situations())
 @settings(max_examples=150, deadline=None)
 def test_no_decision_breaks_a_hard_limit(chooser: Policy, seen: Situation):
     choice = guards.decide(chooser, seen)
     taken = choice.option
     assert guards.decide(chooser, seen) == choice or any(map(math.isnan, (taken.objective.mean, taken.saving.mean)))
-    assert len(choice.rejected) == len(seen.options) - 1
+    assert len(choice.rejected) == len(seen.options) - (taken.route != "release")
     assert choice.reason
     if taken.stays:
+        return
+    assert seen.can_checkpoint or seen.killed
+    if taken.route == "release":
+        assert isinstance(chooser, Budget)
+        assert seen.budget_usd is not None
+        assert seen.spent_usd + taken.move_usd >= seen.budget_usd
+        assert not seen.stale or seen.killed
         return
     assert taken in seen.options or any(taken is one for one in seen.options)
     assert taken.usd_per_hour > 0
     assert taken.usd_per_hour <= (seen.settings.limits.usd_per_hour or math.inf)
     assert not any(guards.matches(taken.offer, pattern) for pattern in seen.settings.limits.deny)
     assert taken.offer.resources.memory_gib >= seen.memory_floor_gib
-    assert seen.can_checkpoint or seen.killed
+    assert taken.usd_per_hour <= (seen.share_usd_per_hour or math.inf) * (1 + 1e-9)
     assert not seen.stale or (seen.killed and taken.offer.resources.memory_gib >= seen.stay.offer.resources.memory_gib)
     assert guards.fits(seen.settings, taken) or guards.must_leave(seen)
     assert sum(at > NOW - timedelta(hours=1) for at in seen.moves) < seen.settings.moves.max_per_hour * 3

@@ -1,10 +1,11 @@
 """Values: the handshake before a move. Asked for (prepare), saved, held in ``ready``, let go (proceed)."""
 
 import datetime
+import math
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 State = Literal["training", "checkpointing", "ready", "done", "diverged"]
@@ -18,11 +19,16 @@ LOOK_SECONDS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A checkpoint that the daemon asked for. ``deadline`` is seconds since 1970, ``None`` if it named none."""
+    """A checkpoint that the daemon asked for. ``deadline`` is seconds since 1970, ``None`` if it named none.
+
+    ``advice`` names hyperparameters that would serve the run better where it goes, such as ``batch_size``; it may go by
+    them when it comes back, and need not.
+    """
 
     decision: str
     deadline: float | None = None
     reason: str = ""
+    advice: Mapping[str, float] = field(default_factory=dict)
 
 
 def read_request(body: Any) -> Request:
@@ -32,7 +38,16 @@ def read_request(body: Any) -> Request:
     decision, reason = body.get("decision"), body.get("reason", "")
     if not isinstance(decision, str) or not 0 < len(decision) <= 200:
         raise ValueError("decision must be a string of at most 200 characters")
-    return Request(decision, _moment(body.get("deadline")), reason[:500] if isinstance(reason, str) else "")
+    words = reason[:500] if isinstance(reason, str) else ""
+    return Request(decision, _moment(body.get("deadline")), words, _numbers(body.get("advice")))
+
+
+def _numbers(value: Any) -> dict[str, float]:
+    """Keep the finite numbers of a mapping: advice that cannot be read is no advice."""
+    if not isinstance(value, dict):
+        return {}
+    kept = {n: v for n, v in list(value.items())[:64] if isinstance(v, (int, float)) and not isinstance(v, bool)}
+    return {str(name): float(number) for name, number in kept.items() if math.isfinite(number)}
 
 
 def _moment(value: Any) -> float | None:

@@ -107,3 +107,10 @@ def test_done_stays_done():
 )
 def test_deadlines_are_read_as_times_or_seconds(deadline, seconds):
     assert read_request({"decision": "d", "deadline": deadline}).deadline == seconds
+
+
+def test_advice_is_read_and_what_is_no_number_is_left_out():
+    body = {"decision": "d", "advice": {"batch_size": 256, "lr": float("nan"), "optimizer": "adam", "flag": True}}
+    assert read_request(body).advice == {"batch_size": 256.0}
+    assert read_request({"decision": "d", "advice": [1]}).advice == {}
+    assert read_request({"decision": "d"}).advice == {}
