@@ -20,6 +20,7 @@ from daemon.sightings import Sighting, noticed
 from daemon.sightings import known as spot_known
 from daemon.store.base import Store
 from daemon.types import Drift, Forecast, History, Job, JobStatus
+from policies.availability import Availability
 from policies.base import Policy
 from policies.types import Choice, Option, Prices, RouteName, Settings
 from providers import catalog, errors
@@ -250,7 +251,11 @@ class Watch:
         refused = {o: why for o, (why, until) in list(self._refused.get(name, {}).items()) if until > now}
         short = {offer: until for (cloud, offer), until in list(self._shortages.items()) if cloud == provider}
         seen = turn.situation(look, settings, options, known.moves, short, refused, spent, now, stale)
-        return turn.choose(policy, replace(seen, availability=spot_known(self._sightings, now)))
+        return turn.choose(policy, replace(seen, availability=self.sighted()))
+
+    def sighted(self) -> dict[str, Availability]:
+        """Give what is known of the availability of spot offers now, by id. Kept in memory only."""
+        return spot_known(dict(self._sightings), self._clock.now())
 
     def _sight(self, allocation: Allocation, now: datetime) -> None:
         """Note that the spot capacity under a job is there, or is taken back."""
