@@ -17,22 +17,26 @@ FORGOTTEN_AFTER = 3 * LOOK
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """What was seen of one offer, and when its newest look began; that look is down if it was down at any time."""
+    """What was seen of one offer, when its newest look began, and what was seen before that look."""
 
     seen: Availability
     at: datetime
+    earlier: Availability | None = None
 
 
 def noticed(before: Sighting | None, up: bool, now: datetime) -> Sighting:
-    """Add that an offer was up or down at a moment."""
+    """Add that an offer was up or down at a moment. A look is down if the offer was down at any time of it."""
     if before is None:
         return Sighting(Availability(up), now)
-    passed = (now - before.at) // LOOK
     if now - before.at >= FORGOTTEN_AFTER:
         return Sighting(replace(before.seen, up=up, age=1), now)
+    passed = (now - before.at) // LOOK
     if passed >= 1:
-        return Sighting(before.seen.look(up), before.at + passed * LOOK)
-    return before if up or not before.seen.up else replace(before, seen=replace(before.seen, up=False, age=1))
+        return Sighting(before.seen.look(up), before.at + passed * LOOK, before.seen)
+    if up or not before.seen.up:
+        return before
+    amended = before.earlier.look(False) if before.earlier else replace(before.seen, up=False, age=1)
+    return replace(before, seen=amended)
 
 
 def known(sightings: Mapping[str, Sighting], now: datetime) -> dict[str, Availability]:

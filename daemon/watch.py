@@ -22,6 +22,7 @@ from daemon.sightings import known as spot_known
 from daemon.speed import Speeds, learn
 from daemon.store.base import Store
 from daemon.types import Drift, Forecast, History, Job
+from policies.availability import Availability
 from policies.base import Policy
 from policies.types import Option, Prices, RouteName, Settings, Situation
 from providers import catalog, errors
@@ -275,7 +276,11 @@ class Watch:
         short = {offer: until for (cloud, offer), until in list(self._shortages.items()) if cloud == provider}
         move = turn.move_cost(look.status, self._timing)
         seen = turn.situation(look, settings, options, known.moves, short, refused, spent, now, stale, move)
-        return replace(seen, availability=spot_known(self._sightings, now))
+        return replace(seen, availability=self.sighted())
+
+    def sighted(self) -> dict[str, Availability]:
+        """Give what is known of the availability of spot offers now, by id. Kept in memory only."""
+        return spot_known(dict(self._sightings), self._clock.now())
 
     def _sight(self, allocation: Allocation, now: datetime) -> None:
         """Note that the spot capacity under a job is there, or is taken back."""

@@ -54,9 +54,14 @@ class Availability:
         """Give the class of the present run among those of its kind."""
         return class_of(self.age, self.long_up if self.up else self.long_down)
 
+    @property
+    def place(self) -> int:
+        """Give the index of that class among the counts."""
+        return self.state + (CLASSES if self.up else 0)
+
     def look(self, up: bool) -> "Availability":
         """Add a look, ten minutes after the last."""
-        at, ended = self.state + (CLASSES if self.up else 0), up != self.up
+        at, ended = self.place, up != self.up
         looks = (*self.looks[:at], self.looks[at] + 1, *self.looks[at + 1 :])
         if not ended:
             return replace(self, age=self.age + 1, looks=looks)

@@ -112,11 +112,12 @@ def solve(market: Market, prior: Prior, costs: Costs, time: float, work: float, 
     values: dict[int, Singles] = {}
     last = steps - math.ceil(keep / looks) - 2
     for step in range(1, steps + 1):
-        value: Singles = chain @ state + price
+        low = max(0, step - todo - 1)  # with less slack there is more work left than now
+        value: Singles = chain @ state[:, low:] + price
         _paced(value[2 * block * CLASSES :], costs.paces)
         if step >= last:
-            values[step] = value
-        state = _best(value, block * CLASSES, changeover, costs.waits)
+            values[step] = np.pad(value, ((0, 0), (low, 0)), constant_values=NEVER)
+        state[:, low:] = _best(value, block * CLASSES, changeover, costs.waits)
         state[:, min(step, width) :] = 0.0  # no work is left there
     return Plan(looks, changeover, costs.waits, values)
 
@@ -143,11 +144,12 @@ def _best(value: Singles, block: int, changeover: float, waits: bool) -> Singles
 
 def _less(value: Singles, slack: float) -> Singles:
     """Give the values with so much less slack, at most one step."""
-    found = np.full_like(value, NEVER)
+    if slack <= 1e-9:
+        return value
+    found = np.empty_like(value)
+    found[:, 0] = NEVER
     if slack >= 1 - 1e-9:
         found[:, 1:] = value[:, :-1]
-    elif slack <= 1e-9:
-        found[:] = value
     else:
         found[:, 1:] = (1 - slack) * value[:, 1:] + slack * value[:, :-1]
     return found

@@ -59,12 +59,15 @@ class Forecasts:
 class Scene:
     """A loop over one or more jobs, driven by hand."""
 
+    offers = (SMALL, LARGE, HUGE)
+    policy = POLICY
+
     def __init__(self, directory: Path, mode: str) -> None:
         self.clock = VirtualClock(NOW)
-        self.cloud = Cloud(self.clock, (SMALL, LARGE, HUGE), sleep=lambda _: None)
+        self.cloud = Cloud(self.clock, self.offers, sleep=lambda _: None)
         self.store = open_store(directory / "s.sqlite", self.clock)
         self.policies = directory / "policies.yaml"
-        self.policies.write_text(POLICY.replace("MODE", mode))
+        self.policies.write_text(self.policy.replace("MODE", mode))
         self.book = PolicyBook(self.policies)
         self.forecasts = Forecasts()
         lease = self.store.lease("test:1", 1e6)

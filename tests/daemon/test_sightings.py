@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from daemon.sightings import known, noticed
-from policies.availability import CLASSES
+from policies.availability import Availability
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 
@@ -26,12 +26,14 @@ def test_a_look_is_down_if_it_was_down_at_any_time():
     down = noticed(one, False, after(12))
     back = noticed(down, True, after(14))
     assert not back.seen.up
-    assert noticed(back, True, after(21)).seen.ends[0] == 1
+    assert back.seen == Availability(True).look(False)
+    assert noticed(back, True, after(21)).seen == Availability(True).look(False).look(True)
 
 
 def test_a_loss_is_counted_at_the_age_it_came():
     one = noticed(noticed(noticed(None, True, NOW), True, after(10)), False, after(20))
-    assert one.seen.ends[CLASSES + 1] == 1
+    assert one.seen == Availability(True).look(True).look(False)
+    assert sum(one.seen.ends) == 1
 
 
 def test_what_was_not_seen_is_not_counted():

@@ -9,27 +9,38 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies import spot_plan
-from policies.availability import AGES, CLASSES, PRIOR, Availability, Market, class_of
+from policies.availability import AGES, CLASSES, LONG_LOOKS, PRIOR, Availability, Market, class_of
 from policies.spot_plan import ON_DEMAND, WAIT, Costs, solve
 
 COSTS = Costs(3.0, (0.6,), 1.0)
 
 
 def test_ages_have_classes():
-    assert [class_of(age) for age in AGES] == list(range(CLASSES))
+    assert [class_of(age) for age in AGES] == list(range(len(AGES)))
+    assert [class_of(age, after_long=True) for age in AGES] == list(range(len(AGES), CLASSES))
     assert class_of(4) == class_of(3)
-    assert class_of(10_000) == CLASSES - 1
+    assert class_of(10_000) == len(AGES) - 1
 
 
-def test_looks_are_counted_by_the_age_of_the_run():
+def test_looks_are_counted_by_the_class_of_the_run():
     seen = Availability(False)
-    for up in (False, True, True, False):
+    for up in (False, True, True, False, False):
         seen = seen.look(up)
-    assert (seen.up, seen.age) == (False, 1)
-    assert seen.looks[:2] == (1, 1)
-    assert seen.ends[:2] == (0, 1)
-    assert seen.looks[CLASSES : CLASSES + 2] == (1, 1)
-    assert seen.ends[CLASSES : CLASSES + 2] == (0, 1)
+    assert (seen.up, seen.age) == (False, 2)
+    down, up = class_of(1, after_long=True), CLASSES + class_of(1, after_long=True)
+    assert (seen.looks[down], seen.looks[down + 1], seen.ends[down], seen.ends[down + 1]) == (1, 1, 0, 1)
+    assert (seen.looks[up], seen.looks[up + 1], seen.ends[up], seen.ends[up + 1]) == (1, 1, 0, 1)
+    assert seen.looks[class_of(1)] == 1  # the last down run was short
+    assert not seen.long_up
+
+
+def test_a_long_run_is_remembered():
+    seen = Availability(True, long_up=False)
+    for up in [True] * (LONG_LOOKS - 1) + [False, True]:
+        seen = seen.look(up)
+    assert seen.long_up
+    assert not seen.long_down
+    assert seen.state == class_of(1, after_long=True)
 
 
 def test_what_is_seen_outweighs_the_prior():
@@ -60,7 +71,7 @@ def test_a_market_counts_losses_and_what_saved_from_them():
         market = market.look(up)
     assert (market.lost, market.saved) == (3, 2)
     assert not market.whole.up
-    assert market.whole.looks[CLASSES] == 1
+    assert sum(market.whole.looks[CLASSES:]) == 3
 
 
 def by_recursion(market: Market, costs: Costs, time: int, work: int) -> dict[int, float]:
