@@ -189,8 +189,8 @@ def _tabulate(case: Case) -> _Table:
     bill_new = case.move.boot_seconds + case.move.checkpoint_seconds + case.move.restore_seconds
     return _Table(
         offers=offers, ids=(here, *found), routes=routes, seconds=seconds, factor=factor, along=along,
-        usd_per_hour=price, misfit=misfit, size=size, resource=resource, leave_usd=price * half_restart / 3600, enter_usd=price * bill_new / 3600,
-        pause=pause, enter=price * bill_new / 3600 + vot * pause / 3600,
+        usd_per_hour=price, misfit=misfit, size=size, resource=resource, leave_usd=price * half_restart / 3600,
+        enter_usd=price * bill_new / 3600, pause=pause, enter=price * bill_new / 3600 + vot * pause / 3600,
     )  # fmt: skip
 
 
