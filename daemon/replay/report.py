@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, assert_never, get_args
 
+from daemon.forecast import ensemble
 from daemon.replay import baselines, oracle
-from daemon.replay.run import Cautious, Declared, Persisting, Schedule, play
+from daemon.replay.cautious import Cautious
+from daemon.replay.run import Declared, Eyes, Persisting, Schedule, play
 from daemon.replay.trace import Trace, read
 from daemon.replay.world import Result
 from policies.base import Policy
@@ -78,12 +80,21 @@ def _played(name: Name, trace: Trace, plan: Plan) -> Result:
         case "scaleahead":
             if not plan.policy.foresees:
                 return play(trace, plan.policy, Persisting(trace), plan.settings)
-            eyes = Declared(trace) if plan.schedule == "declared" else Cautious(trace)
-            return play(trace, plan.policy, eyes, plan.settings)
+            return play(trace, plan.policy, _eyes(trace, plan.schedule), plan.settings)
         case "oracle":
             raise AssertionError("the oracle is solved, not played")
         case _:
             assert_never(name)
+
+
+def _eyes(trace: Trace, schedule: Schedule) -> Eyes:
+    match schedule:
+        case "declared":
+            return Declared(trace)
+        case "inferred":
+            return Cautious(trace, ensemble.shipped().schedules)
+        case _:
+            assert_never(schedule)
 
 
 def summary(found: Sequence[Row]) -> Mapping[str, Mapping[str, float]]:

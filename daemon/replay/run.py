@@ -1,6 +1,6 @@
 """Pure decisions: play a trace with the daemon's own engine, guards and policies, under a virtual clock."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal, Protocol
 
@@ -18,7 +18,7 @@ from daemon.replay.future import (
     offers_of,
     seconds_to_misfit,
 )
-from daemon.replay.trace import Segment, Trace
+from daemon.replay.trace import Trace
 from daemon.replay.world import Result, World
 from policies import guards
 from policies.base import Policy
@@ -64,38 +64,6 @@ class Persisting:
         """Let the present go on to the finish."""
         column = self.trace.pace()[:, world.present]
         return certain(self.trace.ends[-1:], column[None, :], foreseen=False)
-
-
-@dataclass(slots=True)
-class Cautious:
-    """Nothing of the schedule is known; a profile lists settings of hyperparameters, and any not yet seen may come.
-
-    The work left is taken to be equally likely under the present setting and under each unseen one, and under
-    ``crash`` an offer counts as fitting only if all of these fit: a jump gives no warning.
-    """
-
-    trace: Trace
-    _seen: set[tuple[tuple[str, float], ...]] = field(default_factory=set)
-
-    def future(self, world: World) -> Future:
-        """Mix the present with what was profiled and has not come yet."""
-        settings = [tuple(sorted(segment.hyperparameters.items())) for segment in self.trace.segments]
-        here = self.trace.segments[world.present]
-        now = settings[world.present]
-        self._seen.add(now)
-        first = {setting: s for s, setting in reversed(list(enumerate(settings)))}
-        ahead = [world.present, *(s for setting, s in first.items() if setting not in self._seen)]
-        pace = self.trace.pace()
-        columns = np.array([pace[:, s] * self._scaled(here, s) for s in ahead])
-        each = certain(np.arange(1.0, len(ahead) + 1), columns, foreseen=False)
-        misfit = each.misfit[0].max(axis=0) if self.trace.on_misfit == "crash" else each.misfit[0, 0]
-        return Future(self.trace.ends[-1:], each.pace.mean(axis=1, keepdims=True), misfit[None, None], np.ones(1))
-
-    def _scaled(self, here: Segment, s: int) -> float:
-        """Correct a profiled pace to the progress a step makes now: it grows at most as the batch does."""
-        there = self.trace.segments[s]
-        batch = there.hyperparameters.get("batch_size", 1.0) / here.hyperparameters.get("batch_size", 1.0)
-        return there.progress_per_step / (here.progress_per_step * batch)
 
 
 def play(trace: Trace, policy: Policy, eyes: Eyes, settings: Settings) -> Result:
@@ -164,7 +132,8 @@ class Run:
         need = seconds_to_misfit(future, place) - self._trace.boot_seconds
         if need > 0:
             due.append(need)
-        return max(min([LOOK_AGAIN_SECONDS, *due]), LEAST_WAIT_SECONDS)
+        # Only a foretold moment is worth looking at between two polls: a guessed one moves on as the job does.
+        return max(min([LOOK_AGAIN_SECONDS, *due]), LEAST_WAIT_SECONDS if future.foreseen else POLL_SECONDS)
 
     def _anything(self, options: tuple[Option, ...]) -> Option:
         """A killed job must move: to what least likely does not fit."""
