@@ -1,12 +1,13 @@
 """Pure decisions: play a trace with the daemon's own engine, guards and policies, under a virtual clock."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Literal, Protocol
 
 import numpy as np
 
 from daemon import engine
+from daemon.replay.churn import Launch
 from daemon.replay.future import (
     BEGINNING,
     Future,
@@ -31,6 +32,7 @@ LOOK_AGAIN_SECONDS = 300.0
 """While polls show nothing new, everything is weighed again only after so long, or when a planned move is due."""
 LEAST_WAIT_SECONDS = 0.01
 MOST_KILLS = 200
+POLLS_KEPT = 64
 
 
 class Eyes(Protocol):
@@ -66,6 +68,33 @@ class Persisting:
         return certain(self.trace.ends[-1:], column[None, :], foreseen=False)
 
 
+@dataclass(slots=True)
+class Noisy:
+    """Another's eyes, with the step time that is seen on the present machine off by a share, log-normally, each poll.
+
+    The median of the polls since hyperparameters or machine last changed is gone by, as the daemon does.
+    """
+
+    eyes: Eyes
+    share: float
+    random: np.random.Generator
+    _since: tuple[int, int] = (-1, -1)
+    _at: float = 0.0
+    _seen: list[float] = field(default_factory=list)
+
+    def future(self, world: World) -> Future:
+        """Look with the other's eyes, and take the present machine to be as fast as it was seen to be."""
+        found = self.eyes.future(world)
+        if self._since != (world.offer, world.present):
+            self._since, self._at, self._seen = (world.offer, world.present), world.now, []
+        polls = max(1, round((world.now - self._at) / POLL_SECONDS))
+        self._at = world.now
+        self._seen = [*self._seen, *self.random.normal(0.0, self.share, polls)][-POLLS_KEPT:]
+        pace = found.pace.copy()
+        pace[:, :, world.offer] *= np.exp(np.median(self._seen))
+        return replace(found, pace=pace)
+
+
 def play(trace: Trace, policy: Policy, eyes: Eyes, settings: Settings) -> Result:
     """Play one trace to its end."""
     return Run(trace, policy, eyes, settings).play()
@@ -83,9 +112,11 @@ class Run:
         self._offers = offers_of(trace)
         self._ids = {offer.id: o for o, offer in enumerate(self._offers)}
         self._moves: list[float] = []
+        self.launches: list[Launch] = []
         self._next_at = 0.0
         self._seen: tuple[object, ...] = ()
-        self.world = World(trace, self._first())
+        self.first = self._first()
+        self.world = World(trace, self.first)
 
     def play(self) -> Result:
         """Take turns until the work is done."""
@@ -124,8 +155,27 @@ class Run:
             return self._until(options, future, place)
         taken = choice.option if not choice.option.stays else self._anything(options)
         self._moves.append(world.now)
-        world.launch(self._ids[taken.offer.id], first_misfit(future, place) if place.running else None)
+        hold_at = first_misfit(future, place) if place.running else None
+        self.launches.append(self._launch(taken, hold_at, guards.must_leave(situation)))
+        world.launch(self._ids[taken.offer.id], hold_at)
         return POLL_SECONDS
+
+    def _launch(self, taken: Option, hold_at: float | None, needed: bool) -> Launch:
+        settings, world = self._settings, self.world
+        cost = taken.move_usd + settings.value_of_time_usd_per_hour * taken.pause_seconds / 3600
+        sure = taken.saving.quantile(settings.moves.payback_quantile)
+        offer = self._ids[taken.offer.id]
+        return Launch(
+            world.now / 3600,
+            world.progress,
+            offer,
+            hold_at,
+            bool(world.stranded),
+            bool(needed),
+            taken.saving.mean,
+            sure,
+            cost,
+        )
 
     def _until(self, options: tuple[Option, ...], future: Future, place: Place) -> float:
         due = [option.due_seconds for option in options[1:] if option.due_seconds]
