@@ -24,7 +24,7 @@ from policies.types import Settings
 def replay(
     traces: Sequence[Path], value_of_time: float | None, policy: Path | None, schedule: str, speeds: str,
     compare: str | None, boot: float | None, jobs: int, as_json: bool, noise: float = 0.0, seed: int = 0,
-    picture: Path | None = None,
+    redraw: bool = False, picture: Path | None = None,
 ) -> str:  # fmt: skip
     """Replay traces, draw a picture of each if asked, and give what to print. Raises ``Failure`` with one line."""
     if schedule not in ("declared", "inferred"):
@@ -35,7 +35,7 @@ def replay(
         plot.check(picture)
     settings, made = _policy(policy, value_of_time)
     known: Schedule = "declared" if schedule == "declared" else "inferred"
-    plan = Plan(_names(compare), known, settings, made, boot, noise, seed)
+    plan = Plan(_names(compare), known, settings, made, boot, noise, seed, redraw)
     try:
         found: list[Replayed] = Parallel(n_jobs=jobs)(delayed(report.replayed)(path, plan) for path in traces)
     except TraceError as error:

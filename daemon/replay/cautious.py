@@ -18,67 +18,13 @@ from daemon.replay.trace import Segment, Trace
 from daemon.replay.world import World
 from daemon.types import Floats, History
 
-TRAJECTORIES = 10
+STRATA = 5
 TOLD_TRAJECTORIES = 20
 TOLD_POINTS = 100
+"""Points over the steps left at which the schedule head is asked what will be."""
 LEAST_SHARE = 1e-6
 
 Setting = tuple[tuple[str, float], ...]
-
-
-@dataclass(slots=True)
-class Cautious:
-    """Nothing of the schedule is known; a profile lists settings of hyperparameters, and any not yet seen may come.
-
-    Under ``crash`` an offer counts as fitting only if the present and all unseen settings fit: a jump gives no warning.
-    The intervals of its futures are stages, not stretches of progress: whoever watches moves when a change is seen.
-    """
-
-    trace: Trace
-    schedules: Sampler | None = None
-    _seen: set[Setting] = field(default_factory=set)
-    _watched: "_Watched" = field(default_factory=lambda: _Watched())
-
-    def future(self, world: World) -> Future:
-        """Let the present last for an unknown share of what is left, then what has not come yet, nearest first."""
-        settings = [_setting(segment) for segment in self.trace.segments]
-        here = self.trace.segments[world.present]
-        now = settings[world.present]
-        self._seen.add(now)
-        self._watched.look(world.progress, here)
-        first = {setting: s for s, setting in reversed(list(enumerate(settings)))}
-        unseen = sorted((one for one in first if one not in self._seen), key=lambda one: _distance(now, one))
-        stages = [world.present, *(first[one] for one in unseen)]
-        paces = self.trace.pace()
-        columns = np.array([paces[:, s] * self._scaled(here, s) for s in stages])
-        each = certain(np.arange(1.0, len(stages) + 1), columns, foreseen=False)
-        misfit = each.misfit
-        if self.trace.on_misfit == "crash":
-            misfit = misfit.max(axis=1, keepdims=True)
-        left = self.trace.total_progress - world.progress
-        parts = self._parts(here, np.array([self._batch(here, s) for s in stages]), left)
-        mean = parts.mean(axis=0)
-        ends = world.progress + left * np.cumsum(mean)
-        ends[-1] = self.trace.total_progress
-        pace = each.pace * (parts / mean)[:, :, None]
-        return Future(ends, pace, np.broadcast_to(misfit, pace.shape), np.full(len(pace), 1 / len(pace)))
-
-    def _parts(self, here: Segment, batches: Floats, left: float) -> Floats:
-        """Give the share of what is left that each stage has in each trajectory, float[M, K]."""
-        if len(batches) == 1:
-            return np.ones((1, 1))
-        told = None
-        if self.schedules is not None:
-            told = self._watched.present_lasts(self.schedules, self.trace.job, left / here.progress_per_step)
-        return _ignorant(batches) if told is None else _told(told, batches)
-
-    def _scaled(self, here: Segment, s: int) -> float:
-        """Correct a profiled pace to the progress a step makes now: it grows at most as the batch does."""
-        return self.trace.segments[s].progress_per_step / (here.progress_per_step * self._batch(here, s))
-
-    def _batch(self, here: Segment, s: int) -> float:
-        there = self.trace.segments[s].hyperparameters
-        return there.get("batch_size", 1.0) / here.hyperparameters.get("batch_size", 1.0)
 
 
 @dataclass(slots=True)
@@ -120,9 +66,66 @@ class _Watched:
         return np.asarray((ahead[place] - step[-1]) / steps_left)
 
 
+@dataclass(slots=True)
+class Cautious:
+    """Nothing of the schedule is known; a profile lists settings of hyperparameters, and any not yet seen may come.
+
+    Under ``crash`` an offer counts as fitting only if every profiled setting fits: a jump gives no warning, and what
+    was seen may return. So a job is never killed, whatever comes of what was profiled. The intervals of its futures
+    are stages, not stretches of progress: whoever watches moves when a change is seen.
+    """
+
+    trace: Trace
+    schedules: Sampler | None = None
+    _seen: set[Setting] = field(default_factory=set)
+    _watched: _Watched = field(default_factory=_Watched)
+
+    def future(self, world: World) -> Future:
+        """Let the present last for an unknown share of what is left, then what has not come yet, nearest first."""
+        settings = [_setting(segment) for segment in self.trace.segments]
+        here = self.trace.segments[world.present]
+        now = settings[world.present]
+        self._seen.add(now)
+        self._watched.look(world.progress, here)
+        first = {setting: s for s, setting in reversed(list(enumerate(settings)))}
+        unseen = sorted((one for one in first if one not in self._seen), key=lambda one: _distance(now, one))
+        stages = [world.present, *(first[one] for one in unseen)]
+        paces = self.trace.pace()
+        columns = np.array([paces[:, s] * self._scaled(here, s) for s in stages])
+        each = certain(np.arange(1.0, len(stages) + 1), columns, foreseen=False)
+        misfit: Floats = each.misfit
+        if self.trace.on_misfit == "crash":
+            misfit = np.asarray(~np.isfinite(paces).all(axis=1), dtype=np.float64)
+        left = self.trace.total_progress - world.progress
+        parts = self._parts(here, np.array([self._batch(here, s) for s in stages]), left)
+        mean = parts.mean(axis=0)
+        ends = world.progress + left * np.cumsum(mean)
+        ends[-1] = self.trace.total_progress
+        pace = each.pace * (parts / mean)[:, :, None]
+        return Future(ends, pace, np.broadcast_to(misfit, pace.shape), np.full(len(pace), 1 / len(pace)))
+
+    def _parts(self, here: Segment, batches: Floats, left: float) -> Floats:
+        """Give the share of what is left that each stage has in each trajectory, float[M, K]."""
+        if len(batches) == 1:
+            return np.ones((1, 1))
+        told = None
+        if self.schedules is not None:
+            told = self._watched.present_lasts(self.schedules, self.trace.job, left / here.progress_per_step)
+        return _ignorant(batches) if told is None else _told(told, batches)
+
+    def _scaled(self, here: Segment, s: int) -> float:
+        """Correct a profiled pace to the progress a step makes now: it grows at most as the batch does."""
+        return self.trace.segments[s].progress_per_step / (here.progress_per_step * self._batch(here, s))
+
+    def _batch(self, here: Segment, s: int) -> float:
+        now, then = (one.hyperparameters.get("batch_size", 1.0) for one in (here, self.trace.segments[s]))
+        return then / now if then > 0 and now > 0 else 1.0
+
+
 def _ignorant(progress_a_step: Floats) -> Floats:
+    """Share steps, or progress, as a Dirichlet distribution of ones does in the mean; strata of the present's share."""
     others = len(progress_a_step) - 1
-    level = (np.arange(TRAJECTORIES // 2) + 0.5) / (TRAJECTORIES // 2)
+    level = (np.arange(STRATA) + 0.5) / STRATA
     present = 1 - (1 - level) ** (1 / others)
     even = np.concatenate([present[:, None], np.repeat((1 - present[:, None]) / others, others, axis=1)], axis=1)
     parts = np.concatenate([even, even * progress_a_step])
@@ -130,6 +133,7 @@ def _ignorant(progress_a_step: Floats) -> Floats:
 
 
 def _told(present: Floats, progress_a_step: Floats) -> Floats:
+    """Take the present's share as told, and the rest as even, half in steps and half in progress."""
     others = progress_a_step[1:]
     rest = (others / others.sum() + 1 / len(others)) / 2
     present = np.clip(present, LEAST_SHARE, 1 - LEAST_SHARE)[:, None]

@@ -15,9 +15,9 @@ _LEAST_SECONDS = 1e-3
 class Launch:
     """A move as it was made: at which progress, whereto, with a pause at ``hold_at``, and what was promised of it.
 
-    ``killed``: the job had been killed. ``needed``: it had, or staying did not fit; then nothing was promised. ``sure_usd`` is the saving
-    at the quantile that the policy asks to pay back, ``saving_usd`` the mean, both net of ``cost_usd``, the move's own
-    dollars and the value of its standing still.
+    ``killed``: the job had been killed. ``needed``: it had, or staying did not fit; then nothing was promised.
+    ``saving_usd`` is the mean saving, ``sure_usd`` that at the quantile which the policy asks to pay back; both are net
+    of ``cost_usd``, the move's own dollars and the value of its standing still.
     """
 
     hours: float

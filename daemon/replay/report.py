@@ -13,8 +13,9 @@ from daemon.forecast import ensemble
 from daemon.replay import baselines, churn, oracle
 from daemon.replay.cautious import Cautious
 from daemon.replay.churn import Launch, Move
-from daemon.replay.run import Declared, Eyes, Noisy, Persisting, Run, Schedule
-from daemon.replay.trace import Trace, read
+from daemon.replay.noisy import Noisy
+from daemon.replay.run import Declared, Eyes, Persisting, Run, Schedule
+from daemon.replay.trace import Trace, read, redrawn
 from daemon.replay.world import Point, Result, World
 from policies.base import Policy
 from policies.reactive import Reactive
@@ -53,6 +54,7 @@ class Plan:
     boot_seconds: float | None = None
     noise: float = 0.0
     seed: int = 0
+    redraw: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,8 @@ def replayed(path: Path, plan: Plan) -> Replayed:
     Raises ``AssertionError`` if a policy beats the oracle: then one of the two is wrong.
     """
     trace = read(path, plan.boot_seconds)
+    if plan.redraw:
+        trace = redrawn(trace, _random(trace, plan))
     value = plan.settings.value_of_time_usd_per_hour
     least = oracle.solve(trace, value).objective(value)
     rows: list[Row] = []
@@ -128,11 +132,15 @@ def _watched(world: World) -> _Ran:
 
 def _played(trace: Trace, policy: Policy, eyes: Eyes, settings: Settings, plan: Plan) -> _Ran:
     if plan.noise > 0:
-        # A stream of its own for each trace, so that it is the same whatever is replayed beside it.
-        eyes = Noisy(eyes, plan.noise, np.random.default_rng((plan.seed, zlib.crc32(trace.job.encode()))))
+        eyes = Noisy(eyes, plan.noise, _random(trace, plan))
     run = Run(trace, policy, eyes, settings)
     result = run.play()
     return _Ran(result, run.world.track, run.first, tuple(run.launches))
+
+
+def _random(trace: Trace, plan: Plan) -> np.random.Generator:
+    """Make a stream of its own for each trace, so that it is the same whatever is replayed beside it."""
+    return np.random.default_rng((plan.seed, zlib.crc32(trace.job.encode())))
 
 
 def _eyes(trace: Trace, schedule: Schedule) -> Eyes:

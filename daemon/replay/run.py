@@ -1,6 +1,6 @@
 """Pure decisions: play a trace with the daemon's own engine, guards and policies, under a virtual clock."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal, Protocol
 
@@ -32,7 +32,6 @@ LOOK_AGAIN_SECONDS = 300.0
 """While polls show nothing new, everything is weighed again only after so long, or when a planned move is due."""
 LEAST_WAIT_SECONDS = 0.01
 MOST_KILLS = 200
-POLLS_KEPT = 64
 
 
 class Eyes(Protocol):
@@ -66,33 +65,6 @@ class Persisting:
         """Let the present go on to the finish."""
         column = self.trace.pace()[:, world.present]
         return certain(self.trace.ends[-1:], column[None, :], foreseen=False)
-
-
-@dataclass(slots=True)
-class Noisy:
-    """Another's eyes, with the step time that is seen on the present machine off by a share, log-normally, each poll.
-
-    The median of the polls since hyperparameters or machine last changed is gone by, as the daemon does.
-    """
-
-    eyes: Eyes
-    share: float
-    random: np.random.Generator
-    _since: tuple[int, int] = (-1, -1)
-    _at: float = 0.0
-    _seen: list[float] = field(default_factory=list)
-
-    def future(self, world: World) -> Future:
-        """Look with the other's eyes, and take the present machine to be as fast as it was seen to be."""
-        found = self.eyes.future(world)
-        if self._since != (world.offer, world.present):
-            self._since, self._at, self._seen = (world.offer, world.present), world.now, []
-        polls = max(1, round((world.now - self._at) / POLL_SECONDS))
-        self._at = world.now
-        self._seen = [*self._seen, *self.random.normal(0.0, self.share, polls)][-POLLS_KEPT:]
-        pace = found.pace.copy()
-        pace[:, :, world.offer] *= np.exp(np.median(self._seen))
-        return replace(found, pace=pace)
 
 
 def play(trace: Trace, policy: Policy, eyes: Eyes, settings: Settings) -> Result:
