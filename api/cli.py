@@ -349,12 +349,22 @@ def replay(
     ] = None,
     boot: Annotated[float | None, typer.Option(min=0, help="Boot seconds, in the place of the trace's.")] = None,
     jobs: Annotated[int, typer.Option(help="Processes; -1: one a core.")] = 1,
+    noise: Annotated[float, typer.Option(min=0, max=1, help="Share by which each seen step time is off.")] = 0.0,
+    redraw: Annotated[bool, typer.Option(help="Redraw how long each setting of a trace lasts.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of --noise and --redraw.")] = 0,
+    plot: Annotated[
+        Path | None, typer.Option(help="Picture of the trace, or OUT-<trace>.png for each of several.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Replay traces under policies, against baselines and the clairvoyant optimum."""
     from api import replay as replays
 
-    print(replays.replay(traces, value_of_time, policy, schedule, speeds, compare, boot, jobs, as_json))
+    print(
+        replays.replay(
+            traces, value_of_time, policy, schedule, speeds, compare, boot, jobs, as_json, noise, seed, redraw, plot
+        )
+    )
 
 
 @app.command("replay-spot")

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from joblib import Parallel, delayed
 
+from api import plot, replay_plot
 from api.client_http import Failure
 from api.text import plain
 from daemon.replay import report
-from daemon.replay.report import NAMES, Name, Plan, Row
+from daemon.replay.report import KNOWN, NAMES, Name, Plan, Replayed
+from daemon.replay.run import Schedule
 from daemon.replay.trace import TraceError
 from policies import config
 from policies.base import Policy
@@ -21,35 +23,45 @@ from policies.types import Settings
 
 def replay(
     traces: Sequence[Path], value_of_time: float | None, policy: Path | None, schedule: str, speeds: str,
-    compare: str | None, boot: float | None, jobs: int, as_json: bool,
+    compare: str | None, boot: float | None, jobs: int, as_json: bool, noise: float = 0.0, seed: int = 0,
+    redraw: bool = False, picture: Path | None = None,
 ) -> str:  # fmt: skip
-    """Replay traces and give what to print. Raises ``Failure`` with one line."""
+    """Replay traces, draw a picture of each if asked, and give what to print. Raises ``Failure`` with one line."""
     if schedule not in ("declared", "inferred"):
         raise Failure(f"--schedule is {plain(schedule)!r} - give declared or inferred", 2)
     if speeds != "known":
         raise Failure("--speeds can only be known so far - leave it out", 2)
+    if picture is not None:
+        plot.check(picture)
     settings, made = _policy(policy, value_of_time)
-    plan = Plan(_names(compare), "declared" if schedule == "declared" else "inferred", settings, made, boot)
+    known: Schedule = "declared" if schedule == "declared" else "inferred"
+    plan = Plan(_names(compare), known, settings, made, boot, noise, seed, redraw)
     try:
-        found = Parallel(n_jobs=jobs)(delayed(report.rows)(path, plan) for path in traces)
+        found: list[Replayed] = Parallel(n_jobs=jobs)(delayed(report.replayed)(path, plan) for path in traces)
     except TraceError as error:
         raise Failure(plain(error), 2) from None
     except ValueError as error:
         raise Failure(plain(error)) from None
-    rows: list[Row] = [row for each in found for row in each]
+    if picture is not None:
+        for path, one in zip(replay_plot.pictures(picture, [path.stem for path in traces]), found, strict=True):
+            replay_plot.draw(path, one, settings.value_of_time_usd_per_hour)
+    rows = [row for each in found for row in each.rows]
+    moves = [move for each in found for move in each.moves]
     if as_json:
-        return json.dumps({"rows": [asdict(row) for row in rows], "summary": report.summary(rows)}, indent=2)
-    return report.table(rows)
+        summary = report.summary(rows, moves)
+        said = {"rows": [asdict(row) for row in rows], "summary": summary, "moves": [asdict(move) for move in moves]}
+        return json.dumps(said, indent=2)
+    return report.table(rows, moves)
 
 
 def _names(compare: str | None) -> tuple[Name, ...]:
     if compare is None:
         return NAMES
     asked = [name.strip() for name in compare.split(",")]
-    unknown = [name for name in asked if name not in NAMES]
+    unknown = [name for name in asked if name not in KNOWN]
     if unknown:
-        raise Failure(f"no policy {plain(unknown[0])!r} to compare - known are {', '.join(NAMES)}", 2)
-    return tuple(name for name in NAMES if name in asked)
+        raise Failure(f"no policy {plain(unknown[0])!r} to compare - known are {', '.join(KNOWN)}", 2)
+    return tuple(name for name in KNOWN if name in asked)
 
 
 def _policy(file: Path | None, value_of_time: float | None) -> tuple[Settings, Policy]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from daemon.replay import oracle
 from daemon.replay.trace import Trace
-from daemon.replay.world import Result, World
+from daemon.replay.world import World
 
 POLL_SECONDS = 30.0
 BUSY_UP = 0.9
@@ -16,10 +16,10 @@ COOLDOWN_SECONDS = 600.0
 MOST_KILLS = 1000
 
 
-def static(trace: Trace, value_of_time: float, kind: Literal["peak", "best"]) -> Result:
+def static(trace: Trace, value_of_time: float, kind: Literal["peak", "best"]) -> World:
     """Run on one offer that fits every segment: the fastest ("peak"), or the best in hindsight ("best").
 
-    Raises ``ValueError`` where no offer fits every segment.
+    Gives the world at its end. Raises ``ValueError`` where no offer fits every segment.
     """
     hours = oracle.segment_hours(trace).sum(axis=1)
     rank = hours if kind == "peak" else hours * (trace.prices + value_of_time)
@@ -28,10 +28,10 @@ def static(trace: Trace, value_of_time: float, kind: Literal["peak", "best"]) ->
         raise ValueError(f"{trace.job}: no offer fits every segment - leave the static policies out")
     world = World(trace, best)
     world.advance(math.inf)
-    return world.result()
+    return world
 
 
-def threshold(trace: Trace) -> Result:
+def threshold(trace: Trace) -> World:
     """Run from the cheapest offer that starts, one step of the price ladder at a time by how busy the GPUs are."""
     prices = trace.prices
     ladder = [int(o) for o in np.lexsort((np.arange(len(prices)), prices))]
@@ -49,7 +49,7 @@ def threshold(trace: Trace) -> Result:
         if world.out_of_memory > MOST_KILLS:
             raise ValueError(f"{trace.job}: a threshold never finishes this trace - leave it out")
         world.advance(world.now + POLL_SECONDS)
-    return world.result()
+    return world
 
 
 def _step(world: World, rung: int, rungs: int, rested: bool) -> int:

@@ -10,8 +10,10 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from daemon.replay.trace import Trace
+from daemon.replay.world import Point
 from daemon.types import Floats
 
 
@@ -33,9 +35,16 @@ class Optimum:
         return self.usd + value_of_time * self.hours
 
 
-def solve(trace: Trace, value_of_time: float) -> Optimum:
-    """Find the best plan. Raises ``ValueError`` where some segment fits on no offer."""
+def solve(trace: Trace, value_of_time: float, unwarned: bool = False) -> Optimum:
+    """Find the best plan. Raises ``ValueError`` where some segment fits on no offer.
+
+    ``unwarned``: the best that knows everything but takes no chance on a jump: under ``crash`` it is never on an offer
+    that a profiled setting not yet seen would not fit. Who is not told when a setting comes, and must not be killed
+    whenever it does, cannot cost less.
+    """
     hours = segment_hours(trace)
+    if unwarned:
+        hours = np.where(_fits_what_may_come(trace), hours, np.inf)
     if not np.isfinite(hours).any(axis=0).all():
         raise ValueError(f"{trace.job}: some segment fits on no offer - add a larger one to the trace")
     rate = trace.prices + value_of_time
@@ -56,6 +65,19 @@ def solve(trace: Trace, value_of_time: float) -> Optimum:
     return price(trace, tuple(reversed(path)))
 
 
+def _fits_what_may_come(trace: Trace) -> NDArray[np.bool_]:
+    """Say of each offer and segment whether all settings fit there that are new from that segment on: bool[O, S]."""
+    fits = np.isfinite(trace.pace())
+    if trace.on_misfit != "crash":
+        return fits
+    settings = [tuple(sorted(segment.hyperparameters.items())) for segment in trace.segments]
+    first = np.array([settings.index(setting) for setting in settings])
+    new = first == np.arange(len(settings))
+    # From the last to the first: a segment's own fit, and that of every new setting after it.
+    later = np.logical_and.accumulate(np.where(new, fits, True)[:, ::-1], axis=1)[:, ::-1]
+    return np.asarray(fits & later)
+
+
 def price(trace: Trace, offers: tuple[int, ...]) -> Optimum:
     """Price a plan of one offer a segment, infinite where it does not fit."""
     hours = segment_hours(trace)
@@ -65,6 +87,21 @@ def price(trace: Trace, offers: tuple[int, ...]) -> Optimum:
     moves = [(a, b) for a, b in itertools.pairwise(offers) if a != b]
     usd += float(sum(leave[a] + enter[b] for a, b in moves))
     return Optimum(usd, float(each.sum()) + len(moves) * trace.restart_seconds / 3600, offers)
+
+
+def track(trace: Trace, plan: Optimum) -> tuple[Point, ...]:
+    """Lay out a plan as a run that is seen where segments end; what a move costs falls due where it is made."""
+    hours, (leave, enter) = segment_hours(trace), move_usd(trace)
+    at, usd, progress = 0.0, 0.0, 0.0
+    points: list[Point] = []
+    for s, offer in enumerate(plan.offers):
+        if s and offer != plan.offers[s - 1]:
+            at += trace.restart_seconds / 3600
+            usd += float(leave[plan.offers[s - 1]] + enter[offer])
+        points.append(Point(at, usd, progress, offer))
+        at, usd = at + float(hours[offer, s]), usd + float(hours[offer, s] * trace.prices[offer])
+        progress = float(trace.ends[s])
+    return (*points, Point(at, usd, progress, plan.offers[-1]))
 
 
 def segment_hours(trace: Trace) -> Floats:

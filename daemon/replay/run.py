@@ -1,12 +1,13 @@
 """Pure decisions: play a trace with the daemon's own engine, guards and policies, under a virtual clock."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal, Protocol
 
 import numpy as np
 
 from daemon import engine
+from daemon.replay.churn import Launch
 from daemon.replay.future import (
     BEGINNING,
     Future,
@@ -18,7 +19,7 @@ from daemon.replay.future import (
     offers_of,
     seconds_to_misfit,
 )
-from daemon.replay.trace import Segment, Trace
+from daemon.replay.trace import Trace
 from daemon.replay.world import Result, World
 from policies import guards
 from policies.base import Policy
@@ -66,38 +67,6 @@ class Persisting:
         return certain(self.trace.ends[-1:], column[None, :], foreseen=False)
 
 
-@dataclass(slots=True)
-class Cautious:
-    """Nothing of the schedule is known; a profile lists settings of hyperparameters, and any not yet seen may come.
-
-    The work left is taken to be equally likely under the present setting and under each unseen one, and under
-    ``crash`` an offer counts as fitting only if all of these fit: a jump gives no warning.
-    """
-
-    trace: Trace
-    _seen: set[tuple[tuple[str, float], ...]] = field(default_factory=set)
-
-    def future(self, world: World) -> Future:
-        """Mix the present with what was profiled and has not come yet."""
-        settings = [tuple(sorted(segment.hyperparameters.items())) for segment in self.trace.segments]
-        here = self.trace.segments[world.present]
-        now = settings[world.present]
-        self._seen.add(now)
-        first = {setting: s for s, setting in reversed(list(enumerate(settings)))}
-        ahead = [world.present, *(s for setting, s in first.items() if setting not in self._seen)]
-        pace = self.trace.pace()
-        columns = np.array([pace[:, s] * self._scaled(here, s) for s in ahead])
-        each = certain(np.arange(1.0, len(ahead) + 1), columns, foreseen=False)
-        misfit = each.misfit[0].max(axis=0) if self.trace.on_misfit == "crash" else each.misfit[0, 0]
-        return Future(self.trace.ends[-1:], each.pace.mean(axis=1, keepdims=True), misfit[None, None], np.ones(1))
-
-    def _scaled(self, here: Segment, s: int) -> float:
-        """Correct a profiled pace to the progress a step makes now: it grows at most as the batch does."""
-        there = self.trace.segments[s]
-        batch = there.hyperparameters.get("batch_size", 1.0) / here.hyperparameters.get("batch_size", 1.0)
-        return there.progress_per_step / (here.progress_per_step * batch)
-
-
 def play(trace: Trace, policy: Policy, eyes: Eyes, settings: Settings) -> Result:
     """Play one trace to its end."""
     return Run(trace, policy, eyes, settings).play()
@@ -115,9 +84,11 @@ class Run:
         self._offers = offers_of(trace)
         self._ids = {offer.id: o for o, offer in enumerate(self._offers)}
         self._moves: list[float] = []
+        self.launches: list[Launch] = []
         self._next_at = 0.0
         self._seen: tuple[object, ...] = ()
-        self.world = World(trace, self._first())
+        self.first = self._first()
+        self.world = World(trace, self.first)
 
     def play(self) -> Result:
         """Take turns until the work is done."""
@@ -156,15 +127,35 @@ class Run:
             return self._until(options, future, place)
         taken = choice.option if not choice.option.stays else self._anything(options)
         self._moves.append(world.now)
-        world.launch(self._ids[taken.offer.id], first_misfit(future, place) if place.running else None)
+        hold_at = first_misfit(future, place) if place.running else None
+        self.launches.append(self._launch(taken, hold_at, guards.must_leave(situation)))
+        world.launch(self._ids[taken.offer.id], hold_at)
         return POLL_SECONDS
+
+    def _launch(self, taken: Option, hold_at: float | None, needed: bool) -> Launch:
+        settings, world = self._settings, self.world
+        cost = taken.move_usd + settings.value_of_time_usd_per_hour * taken.pause_seconds / 3600
+        sure = taken.saving.quantile(settings.moves.payback_quantile)
+        offer = self._ids[taken.offer.id]
+        return Launch(
+            world.now / 3600,
+            world.progress,
+            offer,
+            hold_at,
+            bool(world.stranded),
+            bool(needed),
+            taken.saving.mean,
+            sure,
+            cost,
+        )
 
     def _until(self, options: tuple[Option, ...], future: Future, place: Place) -> float:
         due = [option.due_seconds for option in options[1:] if option.due_seconds]
         need = seconds_to_misfit(future, place) - self._trace.boot_seconds
         if need > 0:
             due.append(need)
-        return max(min([LOOK_AGAIN_SECONDS, *due]), LEAST_WAIT_SECONDS)
+        # Only a foretold moment is worth looking at between two polls: a guessed one moves on as the job does.
+        return max(min([LOOK_AGAIN_SECONDS, *due]), LEAST_WAIT_SECONDS if future.foreseen else POLL_SECONDS)
 
     def _anything(self, options: tuple[Option, ...]) -> Option:
         """A killed job must move: to what least likely does not fit."""

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from daemon.types import Floats
 
 LARGEST_BYTES = 64 << 20
+LEAST_SHARE = 1e-3
 
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -130,3 +131,22 @@ def read(path: Path, boot_seconds: float | None = None) -> Trace:
         message = first["msg"].removeprefix("Value error, ")
         raise TraceError(f"{path.name}: {place + ': ' if place else ''}{message} - see trace file 1") from None
     return trace if boot_seconds is None else trace.model_copy(update={"boot_seconds": boot_seconds})
+
+
+def redrawn(trace: Trace, random: np.random.Generator) -> Trace:
+    """Redraw how long each setting of hyperparameters lasts, as shares of a Dirichlet distribution of ones.
+
+    Order, speeds and the total stay: a policy that was fitted to the lengths of known traces shows itself here.
+    """
+    settings = [tuple(sorted(segment.hyperparameters.items())) for segment in trace.segments]
+    parts = np.diff(trace.ends, prepend=0.0)
+    made = np.empty(len(parts))
+    names = list(dict.fromkeys(settings))
+    shares = np.maximum(random.dirichlet(np.ones(len(names))), LEAST_SHARE)
+    for name, share in zip(names, shares, strict=True):
+        mine = np.array([setting == name for setting in settings])
+        made[mine] = parts[mine] / parts[mine].sum() * share
+    ends = np.cumsum(made) / made.sum() * trace.total_progress
+    ends[-1] = trace.total_progress
+    changed = [s.model_copy(update={"to_progress": float(end)}) for s, end in zip(trace.segments, ends, strict=True)]
+    return trace.model_copy(update={"segments": changed})

@@ -31,6 +31,16 @@ class Result:
         return self.usd + value_of_time * self.hours
 
 
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Where a run stood when something began: until the next point it is billed and progresses evenly."""
+
+    hours: float
+    usd: float
+    progress: float
+    offer: int
+
+
 @dataclass(slots=True)
 class _Bill:
     usd: float = 0.0
@@ -71,6 +81,13 @@ class World:
         self._saved = 0.0
         self._save_in = trace.checkpoint_every_seconds
         self._arrive()
+        self._track = [self._point()]
+        self._marked = self._state()
+
+    @property
+    def track(self) -> tuple[Point, ...]:
+        """Where the run stood whenever something changed, from the beginning to now."""
+        return (*self._track, self._point())
 
     @property
     def done(self) -> bool:
@@ -107,6 +124,7 @@ class World:
         self._boots_until = self.now + self.trace.boot_seconds
         self._hold_at = hold_at
         self._turn()
+        self._mark()
 
     def advance(self, until: float) -> None:
         """Let time pass up to a moment, or to where someone should look: a kill noticed, a move done, the end."""
@@ -114,6 +132,7 @@ class World:
             settled = self.coming is None and self.running
             self._pass(min(until, self._next()) - self.now)
             self._turn()
+            self._mark()
             if not settled and self.coming is None and self.running:
                 return
 
@@ -181,6 +200,20 @@ class World:
             self._enter()
         elif not np.isfinite(self._pace[self.offer, self.segment]):
             self._kill()
+
+    # What was.
+
+    def _state(self) -> tuple[object, ...]:
+        return self.offer, self.coming, self._leaving, self.segment, self.running and not self._held()
+
+    def _point(self) -> Point:
+        return Point(self.now / 3600, self._bill.usd, self.progress, self.offer)
+
+    def _mark(self) -> None:
+        state = self._state()
+        if state != self._marked:
+            self._marked = state
+            self._track.append(self._point())
 
     # What happens.
 

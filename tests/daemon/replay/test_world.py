@@ -11,30 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.replay import baselines, oracle
+from daemon.replay.cautious import Cautious
 from daemon.replay.run import Declared, Persisting, play
-from daemon.replay.trace import Trace, TraceError, read
+from daemon.replay.trace import Trace, TraceError, read, redrawn
 from daemon.replay.world import World
 from policies.cost_per_progress import CostPerProgress
 from policies.reactive import Reactive
 from policies.types import Settings
-
-HOUR = 3600.0
-
-
-def trace(rows: list[list[float | None]], usd: list[float], ends: list[float] | None = None, **more: object) -> Trace:
-    """Make a trace of one unit of progress a step; ``rows`` are seconds a step, one row an offer."""
-    ends = ends or [HOUR * (s + 1) for s in range(len(rows[0]))]
-    names = [f"aws/us-east-1/m{o}" for o in range(len(rows))]
-    body = {
-        "job": "made", "total_progress": ends[-1], "restart_seconds": 100, "checkpoint_every_seconds": 900,
-        "boot_seconds": 200, "on_misfit": "crash",
-        "offers": [{"offer": n, "gpus": 1, "gpu_memory_gib": 16, "gpu": "T4", "nodes": 1, "usd_per_hour": u}
-                   for n, u in zip(names, usd, strict=True)],
-        "segments": [{"to_progress": e, "hyperparameters": {"batch_size": s}, "progress_per_step": 1.0}
-                     for s, e in enumerate(ends)],
-        "step_seconds": dict(zip(names, rows, strict=True)),
-    }  # fmt: skip
-    return Trace.model_validate(body | more)
+from tests.daemon.replay.traces import HOUR, trace, traces
 
 
 def test_a_run_without_moves_is_billed_by_the_second() -> None:
@@ -86,18 +70,6 @@ def test_a_job_told_to_hold_pauses_before_the_misfit_with_the_old_machine_billed
     assert found.usd == pytest.approx((1100 + 50) * 0.01 + (300 + 1000) * 0.02)
 
 
-SECONDS = st.one_of(st.none(), st.floats(0.05, 5.0))
-
-
-@st.composite
-def traces(draw: st.DrawFn) -> Trace:
-    segments, others = draw(st.integers(1, 4)), draw(st.integers(1, 2))
-    rows: list[list[float | None]] = [[draw(SECONDS) for _ in range(segments)] for _ in range(others)]
-    rows.append([draw(st.floats(0.05, 5.0)) for _ in range(segments)])
-    usd = [draw(st.floats(0.2, 40.0)) for _ in rows]
-    return trace(rows, usd)
-
-
 @settings(max_examples=60, deadline=None)
 @given(traces(), st.sampled_from([0.0, 5.0, 20.0]))
 def test_the_oracle_is_the_best_of_all_plans(made: Trace, value: float) -> None:
@@ -136,7 +108,47 @@ def test_no_policy_beats_the_oracle(made: Trace, value: float) -> None:
     assert ahead.objective(value) >= least
     assert ahead.out_of_memory == 0
     assert play(made, Reactive(), Persisting(made), given_settings).objective(value) >= least
-    assert baselines.static(made, value, "best").objective(value) >= least
+    assert baselines.static(made, value, "best").result().objective(value) >= least
+    guess = play(made, CostPerProgress(), Cautious(made), given_settings)
+    assert guess.objective(value) >= least
+    assert guess.out_of_memory == 0
+    careful = oracle.solve(made, value, unwarned=True).objective(value)
+    assert careful >= least
+    assert guess.objective(value) >= careful * (1 - 1e-9)
+
+
+@settings(max_examples=20, deadline=None)
+@given(traces(), st.sampled_from([0.0, 20.0]))
+def test_moving_inside_a_segment_is_no_better(made: Trace, value: float) -> None:
+    """The oracle's claim, by brute force on the same trace with every segment cut in three."""
+    ends = np.concatenate([[0.0], made.ends])
+    cut = [
+        (float(a + (b - a) * third / 3), s) for s, (a, b) in enumerate(itertools.pairwise(ends)) for third in (1, 2, 3)
+    ]
+    finer = made.model_copy(update={
+        "segments": [made.segments[s].model_copy(update={"to_progress": end}) for end, s in cut],
+        "step_seconds": {name: [row[s] for _, s in cut] for name, row in made.step_seconds.items()},
+    })  # fmt: skip
+    assert oracle.solve(finer, value).objective(value) == pytest.approx(oracle.solve(made, value).objective(value))
+
+
+@settings(max_examples=30, deadline=None)
+@given(traces(), st.sampled_from([0.0, 5.0]), st.floats(0.1, 1.0), st.integers(0, 2))
+def test_cheaper_prices_never_raise_the_bill(made: Trace, value: float, cut: float, which: int) -> None:
+    """Whichever prices fall, the optimum falls; where all fall alike, the same moves are made for less."""
+
+    def cheaper(chosen: set[int]) -> Trace:
+        offers = [one.model_copy(update={"usd_per_hour": one.usd_per_hour * (cut if o in chosen else 1.0)})
+                  for o, one in enumerate(made.offers)]  # fmt: skip
+        return made.model_copy(update={"offers": offers})
+
+    full = oracle.solve(made, value).objective(value)
+    assert oracle.solve(cheaper({which}), value).objective(value) <= full * (1 + 1e-9)
+    rules = Settings("replay", "cost_per_progress", "v")
+    before = play(made, CostPerProgress(), Declared(made), rules)
+    after_trace = cheaper({0, 1, 2})
+    after = play(after_trace, CostPerProgress(), Declared(after_trace), rules)
+    assert after.usd <= before.usd * cut * (1 + 1e-6)
 
 
 def test_it_moves_just_before_the_misfit_and_as_cheaply_as_the_oracle() -> None:
@@ -170,3 +182,13 @@ def test_boot_can_be_given(tmp_path: Path) -> None:
     file.write_text(trace([[1.0, 2.0]], [1.0]).model_dump_json())
     assert read(file, 7.0).boot_seconds == 7.0
     assert np.isfinite(read(file).pace()).all()
+
+
+def test_redrawn_lengths_keep_order_and_total() -> None:
+    made = trace([[1.0, 2.0, 3.0, 4.0]], [1.0])
+    other = redrawn(made, np.random.default_rng(3))
+    assert other == redrawn(made, np.random.default_rng(3))
+    assert other.ends[-1] == made.total_progress
+    assert (np.diff(other.ends, prepend=0.0) > 0).all()
+    assert not np.allclose(other.ends, made.ends)
+    assert [s.hyperparameters for s in other.segments] == [s.hyperparameters for s in made.segments]
