@@ -7,7 +7,7 @@ import numpy as np
 
 from daemon.backtest.baselines import Answer, answer, last_value
 from daemon.backtest.question import ELAPSED, Question, history
-from daemon.backtest.score import LEVELS
+from daemon.backtest.score import LEVELS, NINETY
 from daemon.forecast.base import Forecaster, Horizon, quantiles
 from daemon.types import Floats, Forecast, History
 
@@ -72,13 +72,14 @@ def read(question: Question, forecast: Forecast) -> Answer:
     path = forecast.paths.get(name)
     if path is None:
         return silent(question)
-    levels = quantiles(forecast, name, LEVELS)
+    levels = quantiles(forecast, name, (*LEVELS, *NINETY))
     steps = forecast.steps.astype(np.float64)
     found = np.array([np.interp(question.steps, steps, row) for row in levels]).T
     mean = np.interp(question.steps, steps, forecast.probability @ path)
     if not (np.isfinite(found).all() and np.isfinite(mean).all()):
         return silent(question)
-    return Answer(np.asarray(mean), np.maximum.accumulate(found, axis=1))
+    size = len(LEVELS)
+    return Answer(np.asarray(mean), np.maximum.accumulate(found[:, :size], axis=1), found[:, size:])
 
 
 def silent(question: Question) -> Answer:
@@ -88,9 +89,9 @@ def silent(question: Question) -> Answer:
         # Only the total time can be asked of a job whose step time is not known yet.
         known = question.column(question.target)
         middle = np.full(len(question.steps), float(known[np.isfinite(known)][-1]))
-        return Answer(middle, middle[:, None] * np.ones(len(LEVELS)))
+        return Answer(middle, middle[:, None] * np.ones(len(LEVELS)), middle[:, None] * np.ones(2))
     middle = found.quantiles[:, 3:4]
-    return Answer(found.mean, middle + 2.0 * (found.quantiles - middle))
+    return Answer(found.mean, middle + 2.0 * (found.quantiles - middle), middle + 2.0 * (found.told() - middle))
 
 
 def with_totals(question: Question, forecast: Forecast) -> Forecast:

@@ -7,14 +7,21 @@ cannot drift. Medians in a stretch keep slow steps (compilation, evaluation, a c
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtri
 
-from daemon.forecast.affine import Belief, Prior, belief, fit
+from daemon.forecast.affine import PARTICLES, Belief, fit
 from daemon.forecast.drivers import Points
 from daemon.forecast.rows import Flags
 from daemon.forecast.stretches import Stretches
 from daemon.types import Floats, Ints
 
-PRIOR = Prior((0.22, 0.75, 0.03), 10.0)
+FIXED = (2.2, 7.8)
+"""Part of a step that does not grow with its work, as a beta distribution."""
+ATTENTION = 20_000.0
+"""Attention window, in tokens, at which attending costs as much as the rest of the work: 6 to 12 times a model's width
+by operations. Its spread is in logarithms."""
+ATTENTION_SPREAD = 0.7
+_LEAST_SPREAD = 0.04
 _LEAST_SCATTER = 0.005
 _MOST_SCATTER = 0.5
 _PER_OCTAVE = 0.025
@@ -72,7 +79,7 @@ def costs(seen: Stretches) -> Costs:
     features = np.nan_to_num(features, nan=1.0)
     values = seen.seconds / reference[:, 2:]
     trust = _trust(seen)
-    prior = belief([PRIOR])
+    prior = expected(reference[:, 1] / reference[:, 0])
     values = one_scale(features, values, trust, seen.group, prior)
     cloud = fit(features, values, np.where(np.isfinite(values), values * trust, np.inf), prior)
     shares = cloud.mean(axis=1)
@@ -88,6 +95,20 @@ def costs(seen: Stretches) -> Costs:
         np.where(here, seen.work, np.nan), np.where(here, seen.reach, np.nan),
         np.clip(np.where(here, np.nan_to_num(residual), 0.0), -1.0, 1.0),
     )  # fmt: skip
+
+
+def expected(window: Floats) -> Belief:
+    """Draw what is expected of the shares of a step whose attention window is float64[J]: a belief a job.
+
+    The spread that data have to overcome is held up, so that windows told in other units than tokens can be learned.
+    """
+    even = (np.arange(PARTICLES) + 0.5) / PARTICLES
+    random = np.random.default_rng(20)
+    fixed = np.sort(random.beta(*FIXED, 64 * PARTICLES)).reshape(PARTICLES, 64).mean(axis=1)
+    at = ATTENTION * np.exp(ATTENTION_SPREAD * ndtri(random.permutation(even)))
+    reach = window[:, None] / (window[:, None] + at)
+    shares = np.stack([np.broadcast_to(fixed, reach.shape), (1 - fixed) * (1 - reach), (1 - fixed) * reach], axis=2)
+    return Belief(shares, np.maximum(shares.std(axis=1), _LEAST_SPREAD))
 
 
 def newest(usable: Flags, count: Floats) -> Ints:
@@ -116,7 +137,7 @@ def _trust(seen: Stretches) -> Floats:
     """Give each stretch's relative deviation: few rows, much scatter, great age and another machine weigh less."""
     scatter = np.where(np.isfinite(seen.scatter), seen.scatter, 0.05)
     count = np.maximum(seen.count, 1.0)
-    spread = np.sqrt(0.015**2 + (1.25 * scatter) ** 2 / count + (0.25 / count) ** 2 + 0.03**2 * (seen.group > 0))
+    spread = np.sqrt(0.015**2 + (1.25 * scatter) ** 2 / count + (0.5 / count**2) ** 2 + 0.03**2 * (seen.group > 0))
     return np.asarray(spread * 1.5 ** np.minimum(later(seen.work, seen.reach, seen.group), 8.0), dtype=float)
 
 
