@@ -25,12 +25,6 @@ def plain(result: Result) -> dict[str, Any]:
         for seen in shares
         for method, one in tables.items()
     ]
-    groups = [
-        {"seen": seen, "group": group, "method": OURS, **_summary(own, part)}
-        for seen in shares
-        for group in sorted(set(own.clusters))
-        if (part := (own.seen == seen) & (np.array(own.clusters) == group)).any()
-    ]
     asked = result.asked
     return {
         "target": asked.target,
@@ -44,9 +38,20 @@ def plain(result: Result) -> dict[str, Any]:
         "scaled": bool(result.scales),
         "rows": rows,
         "paired": _paired(tables, shares, asked),
-        "groups": groups,
+        "groups": by_group(result, OURS),
         "seconds_per_1000": result.seconds_per_1000,
     }
+
+
+def by_group(result: Result, method: str) -> list[dict[str, Any]]:
+    """Give one method's figures by share seen and group."""
+    one = table(result, method)
+    return [
+        {"seen": seen, "group": group, "method": method, **_summary(one, part)}
+        for seen in sorted(set(one.seen.tolist()))
+        for group in sorted(set(one.clusters))
+        if (part := (one.seen == seen) & (np.array(one.clusters) == group)).any()
+    ]
 
 
 def _summary(one: Table, part: Any) -> dict[str, float | int | None]:

@@ -142,6 +142,14 @@ def test_a_column_no_forecaster_knows_is_answered_with_a_wide_interval():
     assert ours[6] - ours[0] == pytest.approx(2 * (last[6] - last[0]))
 
 
+def test_a_job_of_one_row_is_not_foretold_with_confidence():
+    result = backtest(
+        [run([5.0, 4.0, 3.0, 2.5, 2.4], elapsed=np.array([3.0, 6, 9, 12, 15]))], Asked("elapsed_s", (0.2,)), closed()
+    )
+    low, high = result.answers[OURS][0].quantiles[0][[0, 6]]
+    assert high - low > 0.5 * result.answers[OURS][0].mean[0]
+
+
 def test_what_cannot_be_asked_is_said():
     runs = [decaying(1)]
     with pytest.raises(HistoryError, match=r"no file has a value in column metric\.acc - take one of: metric\.loss"):

@@ -62,6 +62,26 @@ def test_an_earlier_run_tells_what_this_one_has_not_seen() -> None:
     assert taught == pytest.approx(actual, rel=0.05)
 
 
+def test_attention_is_expected_to_cost_by_its_window() -> None:
+    far = {
+        window: predict(job([16], [window]), grid_of([16], [4 * window]))[0][0]
+        / predict(job([16], [window]), grid_of([64], [window]))[0][0]
+        for window in (64.0, 16384.0)
+    }
+    assert far[64.0] == pytest.approx(1.0, abs=0.03)
+    assert far[16384.0] > 1.5
+
+
+def test_a_row_that_is_half_of_the_setting_before_counts_by_its_steps() -> None:
+    history = job([16, 64], [128, 128], rows=30, noise=0.0)
+    old, new = history.columns["step_seconds"][[0, -1]]
+    took = np.append(history.columns["step_seconds"][:30], [old, 0.4 * old + 0.6 * new, new])
+    steps = np.append(history.step[:30], history.step[29] + np.array([1, 4, 14]))
+    cut_short = {name: values[:33] for name, values in history.columns.items()} | {"step_seconds": took}
+    mean, _ = predict(replace(history, step=steps, at_s=history.at_s[:33], columns=cut_short), grid_of([64], [128]))
+    assert mean == pytest.approx(new, rel=0.05)
+
+
 def test_the_newest_rows_of_a_stretch_count_most() -> None:
     history = job([16], [128], rows=240, noise=0.005)
     took = history.columns["step_seconds"].copy()
