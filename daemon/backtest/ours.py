@@ -16,9 +16,6 @@ from daemon.types import Floats, Forecast, History
 BATCH = 64
 TRAJECTORIES = 64
 BLOCKS = 4
-OPEN = 0.4
-"""The part of what the law of step times leaves open that a whole run's time turns out to miss by: paths lie on both
-sides of their law."""
 
 Progress = Callable[[int], None]
 
@@ -121,7 +118,7 @@ def with_totals(question: Question, forecast: Forecast) -> Forecast:
     deviation = forecast.deviations.get("step_seconds", np.zeros_like(seconds))
     share: Floats = deviation / np.maximum(seconds, 1e-12)
     grain = float(share.min()) if share.size else 0.0
-    open_ = OPEN * np.sqrt(np.maximum(share**2 - grain**2, 0.0)) * seconds
+    open_ = np.sqrt(np.maximum(share**2 - grain**2, 0.0)) * seconds
     spread = np.hypot(
         np.cumsum(open_ * width, axis=1), own.deviation(np.cumsum(width)) * np.cumsum(seconds * width, axis=1)
     )

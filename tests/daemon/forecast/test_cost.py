@@ -121,13 +121,30 @@ def test_accumulation_is_work_and_a_learning_rate_is_not() -> None:
     assert role("hp.gradient_accumulation_steps", ones) == "accumulation"
     assert role("hp.lr", ones) is None
     assert role("hp.num_frames", np.array([8.0, 16.0])) == "proxy"
-    assert role("hp.num_frames", np.array([8.0, 8.0])) is None
+    assert role("hp.num_frames", np.array([8.0, 8.0])) == "proxy"
+    assert role("hp.num_frames", np.array([8.5, 8.0])) is None
+    assert role("hp.num_layers", np.array([12.0, 12.0])) is None
     history = job([16, 16], [128, 128])
     steps = np.repeat([1.0, 2.0], 30)
     took = history.columns["step_seconds"] * steps
     history = replace(history, columns={**history.columns, "hp.accumulation": steps, "step_seconds": took})
     mean, _ = predict(history, {**grid_of([16], [128]), "hp.accumulation": np.array([[4.0]])})
     assert mean == pytest.approx(4 * seconds(np.array(16.0), np.array(128.0)), rel=0.1)
+
+
+def test_what_was_never_seen_to_move_costs_when_it_is_declared_to() -> None:
+    history = job([16], [128])
+    frames = {**history.columns, "hp.frames": np.full(len(history), 8.0)}
+    doubled = {**grid_of([16], [128]), "hp.frames": np.array([[16.0]])}
+    mean, deviation = predict(replace(history, columns=frames), doubled)
+    assert 1.3 < mean[0] / seconds(np.array(16.0), np.array(128.0)) < 2.1
+    assert deviation[0] > 0.08 * mean[0]
+
+
+def test_a_full_machine_is_expected_to_have_less_that_is_fixed() -> None:
+    ratio = [predict(job([b], [1024]), grid_of([b, 2 * b], [1024] * 2))[0] for b in (4.0, 64.0)]
+    small, full = (mean[1] / mean[0] for mean in ratio)
+    assert small < full < 2.05
 
 
 @given(
