@@ -14,9 +14,9 @@ from rich.text import Text
 from api import show
 from api.client_http import Failure
 from api.text import plain
-from daemon.backtest import history, report
+from daemon.backtest import ablation, history, report
 from daemon.backtest.run import Asked, backtest
-from daemon.forecast.ensemble import Recurrent, shipped
+from daemon.forecast.ensemble import Recurrent
 
 
 def shares(text: str) -> tuple[float, ...]:
@@ -48,20 +48,31 @@ def names(text: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 
-def run(files: Sequence[Path], asked: Asked, predictions: Path | None, weights: Path | None) -> dict[str, Any]:
-    """Run a backtest and give its result as plain values. Raises ``Failure``."""
+def without(text: str | None) -> tuple[str, ...]:
+    """Read a list of parts to leave out. Raises ``Failure``."""
+    found = names(text)
+    odd = next((name for name in found if name not in ablation.PARTS), None)
+    if odd is not None:
+        raise Failure(f"--without {plain(odd)} is no part - take of {', '.join(ablation.PARTS)}", 2)
+    return found
+
+
+def run(
+    files: Sequence[Path], asked: Asked, predictions: Path | None, weights: Path | None, without: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Run a backtest, with parts of the forecaster left out, as plain values. Raises ``Failure``."""
     try:
         runs = history.read(files)
         unknown = [name for name in asked.declared if not any(name in one.columns for one in runs)]
         if unknown:
             raise Failure(f"--declared {plain(unknown[0])} is a column of no file - name hp. columns that are there", 2)
         with _bar() as progress:
-            result = backtest(runs, asked, Recurrent(shipped(weights)), progress)
+            result = backtest(runs, asked, Recurrent(ablation.parts(weights, without)), progress)
         if predictions is not None:
             report.write_predictions(result, predictions)
     except history.HistoryError as error:
         raise Failure(plain(error), 2) from None
-    return report.plain(result)
+    return {**report.plain(result), "without": list(without)}
 
 
 @contextmanager

@@ -292,6 +292,13 @@ def backtest_command(
     only: Annotated[str | None, typer.Option(help="Ask only runs of these groups or owners.")] = None,
     predictions: Annotated[Path | None, typer.Option(help="Write every forecast here (Parquet).")] = None,
     weights: Annotated[Path | None, typer.Option(help="Folder of other weights than those shipped.")] = None,
+    after_change: Annotated[
+        int | None, typer.Option(min=1, help="Cut each run so many steps after its first change, in place of --at.")
+    ] = None,
+    per_owner: Annotated[int | None, typer.Option(min=1, help="At most so many jobs of each owner.")] = None,
+    without: Annotated[
+        str | None, typer.Option(help="Leave out: recurrent, calibration, online, shockwave-schedules.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure forecast skill on recorded runs, beside simple forecasts. Needs no daemon."""
@@ -300,9 +307,9 @@ def backtest_command(
 
     asked = Asked(
         target, backtest.shares(at), backtest.seconds(horizon), backtest.names(declared), learn, sample, seed,
-        backtest.names(only),
+        backtest.names(only), after_change, "online" not in backtest.without(without), per_owner,
     )  # fmt: skip
-    found = backtest.run(files, asked, predictions, weights)
+    found = backtest.run(files, asked, predictions, weights, backtest.without(without))
     print(json.dumps(found, indent=2)) if as_json else show.out(backtest.drawn(found))
 
 

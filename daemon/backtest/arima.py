@@ -35,7 +35,7 @@ def _answer(model: Any, question: Question) -> Answer | None:
     bins = np.interp(steps[-1] - gap * np.arange(count - 1, -1, -1), steps, values)
     ahead = np.clip(np.ceil((question.steps - steps[-1]) / gap), 1, 4 * MOST).astype(np.int64)
     try:
-        made = model.forecast(y=bins, h=int(ahead.max()), level=sorted(_SIDES))
+        made = model.forecast(y=bins, h=int(ahead.max()), level=sorted({*_SIDES, 90}))
     except (ValueError, ZeroDivisionError, np.linalg.LinAlgError):
         return None
     mean = np.asarray(made["mean"], dtype=np.float64)[ahead - 1]
@@ -43,4 +43,5 @@ def _answer(model: Any, question: Question) -> Answer | None:
     for level, (low, high) in _SIDES.items():
         quantiles[:, low] = np.asarray(made[f"lo-{level}"], dtype=np.float64)[ahead - 1]
         quantiles[:, high] = np.asarray(made[f"hi-{level}"], dtype=np.float64)[ahead - 1]
-    return Answer(mean, np.sort(quantiles, axis=1)) if np.isfinite(quantiles).all() else None
+    ninety = np.stack([np.asarray(made[f"{side}-90"], dtype=np.float64)[ahead - 1] for side in ("lo", "hi")], axis=1)
+    return Answer(mean, np.sort(quantiles, axis=1), ninety) if np.isfinite(quantiles).all() else None

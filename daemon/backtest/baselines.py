@@ -15,7 +15,7 @@ from scipy.special import ndtri
 
 from daemon.backtest.history import Run
 from daemon.backtest.question import ELAPSED, Question
-from daemon.backtest.score import LEVELS
+from daemon.backtest.score import LEVELS, NINETY
 from daemon.types import Floats
 
 ORIGINS = (0.5, 0.7, 0.9)
@@ -31,10 +31,15 @@ Point = Callable[[Floats, Floats, Floats], Floats]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answer:
-    """A method's forecast: ``mean`` float64[P] and ``quantiles`` float64[P, 7] at ``score.LEVELS``."""
+    """A method's forecast: ``mean`` float64[P], ``quantiles`` float64[P, 7] at ``score.LEVELS``, ``ninety`` [P, 2]."""
 
     mean: Floats
     quantiles: Floats
+    ninety: Floats | None = None
+
+    def told(self) -> Floats:
+        """Give the edges of the 90 % interval, unknown where the method does not tell them."""
+        return np.full((len(self.mean), 2), np.nan) if self.ninety is None else self.ninety
 
 
 def last_value(steps: Floats, values: Floats, asked: Floats) -> Floats:
@@ -187,11 +192,11 @@ def _came(steps: Floats, values: Floats, cut: int) -> float:
 
 def around(middle: Floats, deviation: Floats, question: Question) -> Answer:
     """Put normal quantiles around a point forecast; a time never ends before now."""
-    quantiles = middle[:, None] + np.minimum(deviation, 1e150)[:, None] * ndtri(np.array(LEVELS))
+    quantiles = middle[:, None] + np.minimum(deviation, 1e150)[:, None] * ndtri(np.array((*LEVELS, *NINETY)))
     if _total(question):
         known = question.column(ELAPSED)
         quantiles = np.maximum(quantiles, known[np.isfinite(known)][-1])
-    return Answer(middle, quantiles)
+    return Answer(middle, quantiles[:, : len(LEVELS)], quantiles[:, len(LEVELS) :])
 
 
 def nearest(question: Question, candidates: Sequence[Run]) -> Answer | None:
@@ -217,7 +222,7 @@ def nearest(question: Question, candidates: Sequence[Run]) -> Answer | None:
     weights = 1.0 / (np.array([distance for distance, _ in near]) + 0.05 * (near[-1][0] + 1e-9))
     weights /= weights.sum()
     ends = np.array([end for _, end in near])
-    return Answer(np.asarray(weights @ ends), weighted_quantiles(ends, weights))
+    return weighted(np.asarray(weights @ ends), ends, weights)
 
 
 def _continued(question: Question, run: Run, share: Floats, mine: Floats) -> tuple[float, Floats] | None:
@@ -240,10 +245,11 @@ def _continued(question: Question, run: Run, share: Floats, mine: Floats) -> tup
     return (distance, end) if np.isfinite(end).all() and np.isfinite(distance) else None
 
 
-def weighted_quantiles(points: Floats, weights: Floats) -> Floats:
-    """Give the seven quantiles of weighted points, linear between their middles: float64[N, P] to float64[P, 7]."""
+def weighted(mean: Floats, points: Floats, weights: Floats) -> Answer:
+    """Answer with the quantiles of weighted points float64[N, P], linear between their middles."""
     order = np.argsort(points, axis=0, kind="stable")
     ranked = np.take_along_axis(points, order, axis=0)
     mass = np.cumsum(weights[order], axis=0) - weights[order] / 2
-    found = [np.interp(LEVELS, mass[:, place], ranked[:, place]) for place in range(points.shape[1])]
-    return np.array(found)
+    levels = (*LEVELS, *NINETY)
+    found = np.array([np.interp(levels, mass[:, place], ranked[:, place]) for place in range(points.shape[1])])
+    return Answer(mean, found[:, : len(LEVELS)], found[:, len(LEVELS) :])

@@ -4,21 +4,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
+from scipy.special import ndtri
 
 from daemon.backtest.baselines import Answer, answer, last_value
 from daemon.backtest.question import ELAPSED, Question, history
-from daemon.backtest.score import LEVELS
+from daemon.backtest.score import LEVELS, NINETY
 from daemon.forecast.base import Forecaster, Horizon, quantiles
+from daemon.forecast.pace import pace
 from daemon.types import Floats, Forecast, History
 
 BATCH = 64
 TRAJECTORIES = 64
 BLOCKS = 4
-STEADY = 0.01
-"""What is left of the relative error of a step's time when it is summed over very many steps."""
-OPEN = 0.4
-"""The part of what the law of step times leaves open that a whole run's time turns out to miss by: paths lie on both
-sides of their law. Both figures are measured, on 75 owners' declared nanoGPT schedules that no report is made of."""
 
 Progress = Callable[[int], None]
 
@@ -72,32 +69,42 @@ def read(question: Question, forecast: Forecast) -> Answer:
     path = forecast.paths.get(name)
     if path is None:
         return silent(question)
-    levels = quantiles(forecast, name, LEVELS)
+    levels = quantiles(forecast, name, (*LEVELS, *NINETY))
     steps = forecast.steps.astype(np.float64)
     found = np.array([np.interp(question.steps, steps, row) for row in levels]).T
     mean = np.interp(question.steps, steps, forecast.probability @ path)
     if not (np.isfinite(found).all() and np.isfinite(mean).all()):
         return silent(question)
-    return Answer(np.asarray(mean), np.maximum.accumulate(found, axis=1))
+    size = len(LEVELS)
+    return Answer(np.asarray(mean), np.maximum.accumulate(found[:, :size], axis=1), found[:, size:])
 
 
 def silent(question: Question) -> Answer:
     """Answer where nothing is foretold: the present may persist, and the interval says that it is not known."""
     found = answer(last_value, question)
     if found is None:
-        # Only the total time can be asked of a job whose step time is not known yet.
-        known = question.column(question.target)
-        middle = np.full(len(question.steps), float(known[np.isfinite(known)][-1]))
-        return Answer(middle, middle[:, None] * np.ones(len(LEVELS)))
+        return _from_the_start(question)
     middle = found.quantiles[:, 3:4]
-    return Answer(found.mean, middle + 2.0 * (found.quantiles - middle))
+    return Answer(found.mean, middle + 2.0 * (found.quantiles - middle), middle + 2.0 * (found.told() - middle))
+
+
+def _from_the_start(question: Question) -> Answer:
+    """Answer for the total time of a job whose step time is not known yet: its pace from the first step on, if any.
+
+    The interval says that this is a guess: a factor of 2.7 to either side covers two thirds.
+    """
+    known = np.flatnonzero(np.isfinite(question.column(ELAPSED)))[-1]
+    now, step = float(question.run.elapsed_s[known]), max(float(question.run.step[known]), 1.0)
+    left = np.maximum(question.steps - step, 0.0) * max(now, 1e-9) / step
+    edges = now + left[:, None] * np.exp(ndtri(np.array((*LEVELS, *NINETY))))
+    return Answer(now + left, edges[:, : len(LEVELS)], edges[:, len(LEVELS) :])
 
 
 def with_totals(question: Question, forecast: Forecast) -> Forecast:
     """Add the elapsed time along each trajectory: the present one, and step times summed over the steps ahead.
 
     What the law of step times leaves open adds up step by step; the scatter of single steps (the least relative
-    deviation on any path) evens out, but for ``STEADY``.
+    deviation on any path) evens out, but for what the run's own pace has shown to last.
     """
     seconds = forecast.paths.get("step_seconds")
     known = question.column(ELAPSED)
@@ -106,13 +113,15 @@ def with_totals(question: Question, forecast: Forecast) -> Forecast:
     width = np.diff(forecast.steps, prepend=question.now)
     between = seconds.copy()
     between[:, 1:] = (seconds[:, 1:] + seconds[:, :-1]) / 2
-    totals = known[np.isfinite(known)][-1] + np.cumsum(between * width, axis=1)
+    own = pace(history(question))
+    totals = known[np.isfinite(known)][-1] + own.factor * np.cumsum(between * width, axis=1)
     deviation = forecast.deviations.get("step_seconds", np.zeros_like(seconds))
     share: Floats = deviation / np.maximum(seconds, 1e-12)
     grain = float(share.min()) if share.size else 0.0
-    open_ = np.sqrt(OPEN**2 * np.maximum(share**2 - grain**2, 0.0) + STEADY**2) * seconds
-    spread = np.cumsum(open_ * width, axis=1)
-    spread = np.sqrt(spread**2 + (grain * seconds) ** 2 * np.cumsum(width))
+    open_ = np.sqrt(np.maximum(share**2 - grain**2, 0.0)) * seconds
+    spread = np.hypot(
+        np.cumsum(open_ * width, axis=1), own.deviation(np.cumsum(width)) * np.cumsum(seconds * width, axis=1)
+    )
     return replace(
         forecast, paths={**forecast.paths, ELAPSED: totals}, deviations={**forecast.deviations, ELAPSED: spread}
     )

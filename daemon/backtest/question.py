@@ -44,18 +44,22 @@ class Question:
         return self.run.column(name)[: self.size]
 
 
-def ask(run: Run, target: str, seen: float, horizon_s: float | None, earlier: Sequence[Run] = ()) -> Question | None:
+def ask(
+    run: Run, target: str, seen: float, horizon_s: float | None, earlier: Sequence[Run] = (), size: int | None = None
+) -> Question | None:
     """Ask for a run's final value (``horizon_s`` ``None``), or for all later values up to a horizon in seconds.
 
     ``None`` where nothing can be asked: nothing known of the column before the cut or after it. The cut is at a share
     of the recorded run, and the final value is asked at the step at which it stands: a run that ended before its
-    ``total_steps`` is not compared with a forecast for them.
+    ``total_steps`` is not compared with a forecast for them. With ``size`` that many rows are seen, and ``seen`` is
+    only what this is called.
     """
     values = run.column(target)
     known = np.flatnonzero(np.isfinite(values))
     if len(run) < 2 or len(known) < 2:
         return None
-    size = int(np.searchsorted(run.step, run.step[0] + seen * (run.step[-1] - run.step[0]), side="right"))
+    if size is None:
+        size = int(np.searchsorted(run.step, run.step[0] + seen * (run.step[-1] - run.step[0]), side="right"))
     size = min(max(size, 1), len(run) - 1)
     later = known[known >= size]
     if not len(later) or known[0] >= size:
@@ -146,6 +150,20 @@ def earlier_runs(runs: Sequence[Run]) -> list[tuple[Run, ...]]:
         if run.owner:
             mine.append(run)
     return found
+
+
+def after_change(run: Run, steps: int) -> int | None:
+    """Count the rows seen so many steps after the first change of a driving hyperparameter; ``None`` without one."""
+    turns = [
+        known[1:][values[known[1:]] != values[known[:-1]]]
+        for name in drivers(run)
+        for values in [run.columns[name]]
+        for known in [np.flatnonzero(np.isfinite(values))]
+    ]
+    first = np.concatenate(turns) if turns else np.zeros(0)
+    if not len(first):
+        return None
+    return int(np.searchsorted(run.step, run.step[int(first.min())] + steps, side="right"))
 
 
 def drivers(run: Run) -> list[str]:

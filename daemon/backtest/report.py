@@ -8,7 +8,9 @@ import numpy as np
 
 from daemon.backtest import score
 from daemon.backtest.history import HistoryError
-from daemon.backtest.run import OURS, Result, Table, table
+from daemon.backtest.run import OURS, Asked, Result, Table, table
+from daemon.forecast.rows import Flags
+from daemon.types import Floats
 
 QUANTILES = ("q025", "q10", "q25", "q50", "q75", "q90", "q975")
 
@@ -23,48 +25,64 @@ def plain(result: Result) -> dict[str, Any]:
         for seen in shares
         for method, one in tables.items()
     ]
-    groups = [
-        {"seen": seen, "group": group, "method": OURS, **_summary(own, part)}
-        for seen in shares
-        for group in sorted(set(own.clusters))
-        if (part := (own.seen == seen) & (np.array(own.clusters) == group)).any()
-    ]
     asked = result.asked
     return {
         "target": asked.target,
         "horizon": "final" if asked.horizon_s is None else asked.horizon_s,
         "declared": list(asked.declared),
         "learn": asked.learn,
+        "after_change": asked.after_change,
         "seed": asked.seed,
         "jobs": result.jobs,
         "left_out": result.left_out,
         "scaled": bool(result.scales),
         "rows": rows,
-        "paired": _paired(tables, shares, asked.seed),
-        "groups": groups,
+        "paired": _paired(tables, shares, asked),
+        "groups": by_group(result, OURS),
         "seconds_per_1000": result.seconds_per_1000,
     }
 
 
+def by_group(result: Result, method: str) -> list[dict[str, Any]]:
+    """Give one method's figures by share seen and group."""
+    one = table(result, method)
+    return [
+        {"seen": seen, "group": group, "method": method, **_summary(one, part)}
+        for seen in sorted(set(one.seen.tolist()))
+        for group in sorted(set(one.clusters))
+        if (part := (one.seen == seen) & (np.array(one.clusters) == group)).any()
+    ]
+
+
 def _summary(one: Table, part: Any) -> dict[str, float | int | None]:
-    return score.summary(one.quantiles[part], one.scaled[part], one.raw_quantiles[part], one.raw[part])
+    return score.summary(
+        one.quantiles[part], one.scaled[part], one.raw_quantiles[part], one.raw[part], one.raw_ninety[part]
+    )
 
 
-def _paired(tables: Mapping[str, Table], shares: list[float], seed: int) -> list[dict[str, Any]]:
-    """Compare our CRPS with every baseline's on the same points; groups are drawn, or jobs where there is one group."""
+def _paired(tables: Mapping[str, Table], shares: list[float], asked: Asked) -> list[dict[str, Any]]:
+    """Compare our losses with every baseline's on the same points: CRPS, and the median's relative error (``mape``).
+
+    Owners are drawn where their runs were bounded, else groups, or jobs where there is one group.
+    """
     own = tables[OURS]
-    by = "group" if len(set(own.clusters)) > 1 else "job"
-    clusters = np.array(own.clusters if by == "group" else own.jobs)
+    by = "owner" if asked.per_owner is not None else "group" if len(set(own.clusters)) > 1 else "job"
+    clusters = np.array({"owner": own.owners, "group": own.clusters, "job": own.jobs}[by])
     loss = {method: score.crps(one.quantiles, one.scaled) for method, one in tables.items()}
+    share = {method: score.relative(one.raw_quantiles, one.raw) for method, one in tables.items()}
+
+    def apart(losses: Mapping[str, Floats], method: str, part: Flags) -> Mapping[str, float | int]:
+        return score.paired(losses[OURS][part], losses[method][part], clusters[part].tolist(), asked.seed)
+
     return [
         {
-            "seen": seen, "method": method, "by": by,
-            **score.paired(loss[OURS][part], loss[method][part], clusters[part].tolist(), seed),
+            "seen": seen, "method": method, "by": by, **apart(loss, method, own.seen == seen),
+            "mape": apart(share, method, part) if part.any() else None,
         }
         for seen in shares
         for method in tables
         if method != OURS
-        for part in [own.seen == seen]
+        for part in [(own.seen == seen) & np.isfinite(share[OURS])]
     ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from daemon.backtest import arima, baselines, ours, score
 from daemon.backtest.baselines import Answer
 from daemon.backtest.history import HistoryError, Run
-from daemon.backtest.question import ELAPSED, Question, ask, earlier_runs
+from daemon.backtest.question import ELAPSED, Question, after_change, ask, earlier_runs
 from daemon.backtest.shockwave import shockwave
 from daemon.forecast.base import Forecaster
 from daemon.types import Floats
@@ -18,7 +18,12 @@ OURS = "scaleahead"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a backtest asks. ``horizon_s`` ``None``: the final value. ``groups`` keeps only these groups or owners."""
+    """What a backtest asks. ``horizon_s`` ``None``: the final value. ``groups`` keeps only these groups or owners.
+
+    With ``after_change`` a run is cut so many steps after its first change of a driving hyperparameter, in the place of
+    ``at``. ``online`` False leaves out what ``learn`` observes of a job before it is asked. ``per_owner`` bounds how
+    many runs of each owner are asked, so that one with many replicates counts no more than another.
+    """
 
     target: str
     at: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)
@@ -28,6 +33,9 @@ class Asked:
     sample: int | None = None
     seed: int = 0
     groups: tuple[str, ...] = ()
+    after_change: int | None = None
+    online: bool = True
+    per_owner: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,12 +57,7 @@ def backtest(
     """Run a backtest. Raises ``HistoryError`` where no run can be asked for the column."""
     chosen, jobs = _chosen(runs, asked)
     before = earlier_runs(runs) if asked.learn else [()] * len(runs)
-    questions = [
-        question
-        for seen in sorted(asked.at)
-        for place in chosen
-        if (question := ask(runs[place], asked.target, seen, asked.horizon_s, before[place])) is not None
-    ]
+    questions = _questions(runs, asked, chosen, before)
     if not questions:
         raise HistoryError(
             f"no run shows {asked.target} both before and after a cut - give longer runs, or another --at or --horizon"
@@ -66,13 +69,32 @@ def backtest(
         done += more
         progress(done, 2 * whole)
 
-    own, seconds = ours.forecasts(forecaster, questions, asked.declared, asked.learn, count)
+    own, seconds = ours.forecasts(forecaster, questions, asked.declared, asked.learn and asked.online, count)
     answers = {OURS: own, **_baselines(questions, asked.learn, count)}
     told = {id(question.run) for question in questions}
     return Result(
         asked, tuple(questions), answers, _scales(runs, asked.target), len(told), jobs - len(told),
         1000 * seconds / len(questions),
     )  # fmt: skip
+
+
+def _questions(
+    runs: Sequence[Run], asked: Asked, chosen: Sequence[int], before: Sequence[Sequence[Run]]
+) -> list[Question]:
+    """Cut the chosen runs at each share, or once after their first change; those are called by their mean share."""
+    sizes: Mapping[int, int | None] = dict.fromkeys(chosen)
+    at: Sequence[float] = sorted(asked.at)
+    if asked.after_change is not None:
+        cut = {place: after_change(runs[place], asked.after_change) for place in chosen}
+        sizes = {place: size for place, size in cut.items() if size is not None and size < len(runs[place])}
+        steps = [(runs[place].step, size) for place, size in sizes.items() if size is not None]
+        at = [round(float(np.mean([step[size - 1] / step[-1] for step, size in steps])), 4)] if steps else []
+    found = [
+        ask(runs[place], asked.target, seen, asked.horizon_s, before[place], size)
+        for seen in at
+        for place, size in sizes.items()
+    ]
+    return [question for question in found if question is not None]
 
 
 def _chosen(runs: Sequence[Run], asked: Asked) -> tuple[list[int], int]:
@@ -84,6 +106,11 @@ def _chosen(runs: Sequence[Run], asked: Asked) -> tuple[list[int], int]:
     places = [place for place, run in enumerate(runs) if not wanted or run.group in wanted or run.owner in wanted]
     if not places:
         raise HistoryError(f"no run is of group or owner {', '.join(asked.groups)} - name others")
+    if asked.per_owner is not None:
+        owners: dict[str, list[int]] = {}
+        for place in np.random.default_rng(asked.seed).permutation(places).tolist():
+            owners.setdefault(runs[place].owner, []).append(place)
+        places = sorted(place for each in owners.values() for place in each[: asked.per_owner])
     if asked.sample is not None and asked.sample < len(places):
         drawn = np.random.default_rng(asked.seed).choice(len(places), asked.sample, replace=False)
         places = [places[place] for place in sorted(drawn.tolist())]
@@ -134,8 +161,10 @@ class Table:
     seen: Floats
     clusters: tuple[str, ...]
     jobs: tuple[str, ...]
+    owners: tuple[str, ...]
     raw: Floats
     raw_quantiles: Floats
+    raw_ninety: Floats
     scaled: Floats
     quantiles: Floats
 
@@ -159,5 +188,6 @@ def table(result: Result, method: str) -> Table:
         np.repeat([question.seen for question, _ in rows], sizes),
         tuple(np.repeat(clusters, sizes).tolist()),
         tuple(np.repeat([question.run.job for question, _ in rows], sizes).tolist()),
-        raw, raw_quantiles, scaled, quantiles,
+        tuple(np.repeat([question.run.owner for question, _ in rows], sizes).tolist()),
+        raw, raw_quantiles, np.concatenate([made.told() for _, made in rows]), scaled, quantiles,
     )  # fmt: skip

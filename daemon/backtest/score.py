@@ -13,6 +13,8 @@ from daemon.types import Floats, Ints
 
 LEVELS = (0.025, 0.1, 0.25, 0.5, 0.75, 0.9, 0.975)
 MIDDLE = 3
+NINETY = (0.05, 0.95)
+"""The edges of the 90 % interval, which no score but its own coverage looks at."""
 MOST = 2.0
 """A scaled loss counts as at most this: a diverged run is one large miss, not 1e30. As little as -1."""
 
@@ -52,26 +54,38 @@ def crps(quantiles: Floats, actual: Floats) -> Floats:
     return found
 
 
+def relative(quantiles: Floats, actual: Floats) -> Floats:
+    """Give each median's error over the actual value, unknown where that is zero: float64[N]."""
+    nonzero = np.abs(actual) > 1e-12
+    found: Floats = np.abs(actual - quantiles[:, MIDDLE]) / np.where(nonzero, np.abs(actual), np.nan)
+    return found
+
+
 def inside(quantiles: Floats, actual: Floats, low: int, high: int) -> float:
     """Give the share of actual values between two of the quantiles, a rounding error allowed."""
     slack = 1e-9 * np.maximum(np.abs(actual), 1e-9)
     return float(((actual >= quantiles[:, low] - slack) & (actual <= quantiles[:, high] + slack)).mean())
 
 
-def summary(quantiles: Floats, actual: Floats, raw_quantiles: Floats, raw: Floats) -> dict[str, float | int | None]:
+def summary(
+    quantiles: Floats, actual: Floats, raw_quantiles: Floats, raw: Floats, raw_ninety: Floats
+) -> dict[str, float | int | None]:
     """Sum up N answers: mae and crps in the scale given; coverages, mape and wql in the column's own units.
 
-    The point forecast is the median. ``mape`` leaves out actual values of zero, ``wql`` is total CRPS over total size.
+    The point forecast is the median. ``raw_ninety`` float64[N, 2] is NaN for a method that does not tell it. ``mape``
+    leaves out actual values of zero, ``wql`` is total CRPS over total size.
     """
     off = np.abs(actual - quantiles[:, MIDDLE])
-    nonzero = np.abs(raw) > 1e-12
-    share = np.abs(raw - raw_quantiles[:, MIDDLE])[nonzero] / np.abs(raw[nonzero])
+    share = relative(raw_quantiles, raw)
+    share = share[np.isfinite(share)]
     size = float(np.abs(raw).sum())
+    told = np.isfinite(raw_ninety).all(axis=1)
     return {
         "n": len(actual),
         "mae": float(off.mean()),
         "crps": float(crps(quantiles, actual).mean()),
         "coverage80": inside(raw_quantiles, raw, 1, 5),
+        "coverage90": inside(raw_ninety[told], raw[told], 0, 1) if told.any() else None,
         "coverage95": inside(raw_quantiles, raw, 0, 6),
         "mape": float(share.mean()) if len(share) else None,
         "wql": float(crps(raw_quantiles, raw).sum()) / size if size > 0 else None,

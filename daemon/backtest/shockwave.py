@@ -4,13 +4,18 @@ The shares of the run that its regimes take are Dirichlet. A regime that is over
 split evenly among the present one and those to come (the paper's restatement of the posterior).
 """
 
+import zlib
+from collections.abc import Sequence
+
 import numpy as np
 
-from daemon.backtest.baselines import Answer, series, weighted_quantiles
+from daemon.backtest.baselines import Answer, series, weighted
 from daemon.backtest.history import Run
 from daemon.backtest.question import ELAPSED, Question, drivers
+from daemon.forecast.regimes import drives
 from daemon.forecast.rows import Flags
-from daemon.types import Floats, Ints
+from daemon.forecast.schedule import ScheduleSamples, declarations, follow
+from daemon.types import Floats, History, Ints
 
 DRAWS = 200
 
@@ -34,7 +39,7 @@ def shockwave(question: Question, told: bool) -> Answer | None:
     left = question.steps - question.now
     totals = present + (drawn @ seconds)[:, None] * left[None]
     mean = present + float(share @ seconds / share.sum()) * left
-    return Answer(np.asarray(mean), weighted_quantiles(totals, np.full(DRAWS, 1 / DRAWS)))
+    return weighted(np.asarray(mean), totals, np.full(DRAWS, 1 / DRAWS))
 
 
 def regimes(run: Run, names: list[str]) -> Ints:
@@ -81,3 +86,48 @@ def _counted(question: Question, regime: Ints, names: list[str]) -> tuple[Floats
     padded = [np.concatenate([setting == one, np.zeros(len(regime) - size, dtype=bool)]) for one in range(len(count))]
     seconds = [_seconds(question.run, rows, everything) for rows in padded]
     return np.asarray(1.0 + 10 * count), np.array(seconds)
+
+
+class Regimes:
+    """Sample schedules as Shockwave would, in the place of the shipped forecaster's own.
+
+    The settings of driving hyperparameters that were seen share what is left of the run, the present one first and
+    then in the order in which they were first seen, by a Dirichlet draw over the steps that each has had. What a job
+    declares is known; other hyperparameters stay as they are.
+    """
+
+    def sample(self, histories: Sequence[History], grids: Sequence[Ints], trajectories: int) -> list[ScheduleSamples]:
+        """Sample M futures a job on its grid; the same for the same input."""
+        return [_sampled(one, ahead, trajectories) for one, ahead in zip(histories, grids, strict=True)]
+
+
+def _sampled(history: History, ahead: Ints, trajectories: int) -> ScheduleSamples:
+    last = {name: history.last(name) for name in history.columns if name.startswith("hp.")}
+    paths = {name: np.full((trajectories, len(ahead)), value) for name, value in last.items() if value is not None}
+    names = sorted(name for name in paths if drives(name))
+    if names:
+        table = np.stack([_filled(history.columns[name]) for name in names], axis=1)
+        settings, place = np.unique(table, axis=0, return_inverse=True)
+        place = np.ravel(place)
+        first = np.array([np.flatnonzero(place == one)[0] for one in range(len(settings))], dtype=np.float64)
+        first[place[-1]] = -1.0
+        order = np.argsort(first)
+        steps = np.bincount(place, np.diff(history.step, prepend=history.step[0]), minlength=len(settings))[order]
+        random = np.random.default_rng(zlib.crc32(history.job.encode()))
+        shares = random.dirichlet(1.0 + 10 * steps / max(float(steps.sum()), 1.0), trajectories)
+        gone = (ahead - history.step[-1]) / max(int(ahead[-1] - history.step[-1]), 1)
+        turn = (np.cumsum(shares, axis=1)[:, None, :-1] < gone[None, :, None]).sum(axis=2)
+        for column, name in enumerate(names):
+            paths[name] = settings[order][turn, column]
+    told = declarations(history)
+    for name, changes in told.items():
+        followed = follow(changes, history.last(name), ahead.astype(np.float64))
+        paths[name] = np.repeat(followed[None], trajectories, axis=0)
+    return ScheduleSamples(np.full(trajectories, 1 / trajectories), paths, tuple(sorted(told)), ())
+
+
+def _filled(values: Floats) -> Floats:
+    """Carry known values forward, and the first one back."""
+    known = np.isfinite(values)
+    place = np.maximum.accumulate(np.where(known, np.arange(len(values)), int(np.argmax(known))))
+    return values[place]

@@ -7,14 +7,25 @@ cannot drift. Medians in a stretch keep slow steps (compilation, evaluation, a c
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtri
 
-from daemon.forecast.affine import Belief, Prior, belief, fit
+from daemon.forecast.affine import PARTICLES, Belief, fit
 from daemon.forecast.drivers import Points
 from daemon.forecast.rows import Flags
 from daemon.forecast.stretches import Stretches
 from daemon.types import Floats, Ints
 
-PRIOR = Prior((0.22, 0.75, 0.03), 10.0)
+FIXED = (1.2, 2.2)
+"""Part of a step that does not grow with its work, as a beta distribution: of doubling the batch in Gavel's table of
+five models on three GPUs the median is .36, the deciles .01 and .89."""
+FIXED_FULL = (2.2, 7.8)
+FULL = 32_768.0
+"""Tokens a step from which a machine is taken to be full, so that less of a step is fixed."""
+ATTENTION = 20_000.0
+"""Attention window, in tokens, at which attending costs as much as the rest of the work: 6 to 12 times a model's width
+by operations. Its spread is in logarithms."""
+ATTENTION_SPREAD = 0.7
+_LEAST_SPREAD = 0.04
 _LEAST_SCATTER = 0.005
 _MOST_SCATTER = 0.5
 _PER_OCTAVE = 0.025
@@ -42,7 +53,8 @@ class Costs:
         """Give (seconds[U], deviation[U]) at points; 0 for jobs without a law.
 
         The deviation is that of one observed step: what the law leaves open, the scatter of steps, and 2.5 % for
-        every doubling away from the nearest stretch seen. At what was seen, the law gives way to what was seen.
+        every doubling away from the nearest stretch seen (of the reach, by what attending costs). At what was seen,
+        the law gives way to what was seen.
         """
         job, work, reach = points.job, points.at.work, points.at.reach
         reference = self.reference[job]
@@ -56,12 +68,15 @@ class Costs:
         far = np.minimum(distance[np.arange(len(job)), nearest], 50.0)
         mean = reference[:, 2] * middle * np.exp(self.residual[job, -1 - nearest] * np.exp(-far / _NEAR))
         left_open = np.sqrt(variance) / middle * (1.0 - 0.8 * np.exp(-far / _ON_IT))
-        spread = np.sqrt(left_open**2 + self.scatter[job] ** 2 + (_PER_OCTAVE * far / np.log(2.0)) ** 2)
+        away = np.abs(np.log(work / self.work[job, -1 - nearest]))
+        attending = np.minimum(4.0 * features[:, 2] * self.shares[job, 2] / middle, 1.0)
+        away = np.where(self.known[job], np.minimum(away + attending * far, 50.0), 0.0)
+        spread = np.sqrt(left_open**2 + self.scatter[job] ** 2 + (_PER_OCTAVE * away / np.log(2.0)) ** 2)
         return np.where(self.known[job], mean, 0.0), np.where(self.known[job], mean * spread, 0.0)
 
 
-def costs(seen: Stretches) -> Costs:
-    """Fit the step time of many jobs at once, from packed stretches."""
+def costs(seen: Stretches, tokens: Flags) -> Costs:
+    """Fit the step time of many jobs at once, from packed stretches; ``tokens`` bool[J]: work is told in tokens."""
     here = (seen.group == 0) & np.isfinite(seen.seconds)
     known: Flags = np.asarray(here.any(axis=1))
     which = newest(here, seen.count)
@@ -72,7 +87,7 @@ def costs(seen: Stretches) -> Costs:
     features = np.nan_to_num(features, nan=1.0)
     values = seen.seconds / reference[:, 2:]
     trust = _trust(seen)
-    prior = belief([PRIOR])
+    prior = expected(reference[:, 1] / reference[:, 0], tokens & (reference[:, 0] >= FULL))
     values = one_scale(features, values, trust, seen.group, prior)
     cloud = fit(features, values, np.where(np.isfinite(values), values * trust, np.inf), prior)
     shares = cloud.mean(axis=1)
@@ -88,6 +103,21 @@ def costs(seen: Stretches) -> Costs:
         np.where(here, seen.work, np.nan), np.where(here, seen.reach, np.nan),
         np.clip(np.where(here, np.nan_to_num(residual), 0.0), -1.0, 1.0),
     )  # fmt: skip
+
+
+def expected(window: Floats, full: Flags) -> Belief:
+    """Draw what is expected of the shares of a step with attention window float64[J], on a ``full`` machine or not.
+
+    The spread that data have to overcome is held up, so that windows told in other units than tokens can be learned.
+    """
+    even = (np.arange(PARTICLES) + 0.5) / PARTICLES
+    random = np.random.default_rng(20)
+    drawn = np.stack([random.beta(*shape, 64 * PARTICLES) for shape in (FIXED, FIXED_FULL)])
+    fixed = np.sort(drawn, axis=1).reshape(2, PARTICLES, 64).mean(axis=2)[full.astype(np.int64)]
+    at = ATTENTION * np.exp(ATTENTION_SPREAD * ndtri(random.permutation(even)))
+    reach = window[:, None] / (window[:, None] + at)
+    shares = np.stack([fixed, (1 - fixed) * (1 - reach), (1 - fixed) * reach], axis=2)
+    return Belief(shares, np.maximum(shares.std(axis=1), _LEAST_SPREAD))
 
 
 def newest(usable: Flags, count: Floats) -> Ints:
@@ -116,7 +146,7 @@ def _trust(seen: Stretches) -> Floats:
     """Give each stretch's relative deviation: few rows, much scatter, great age and another machine weigh less."""
     scatter = np.where(np.isfinite(seen.scatter), seen.scatter, 0.05)
     count = np.maximum(seen.count, 1.0)
-    spread = np.sqrt(0.015**2 + (1.25 * scatter) ** 2 / count + (0.25 / count) ** 2 + 0.03**2 * (seen.group > 0))
+    spread = np.sqrt(0.015**2 + (1.25 * scatter) ** 2 / count + (0.5 / count**2) ** 2 + 0.03**2 * (seen.group > 0))
     return np.asarray(spread * 1.5 ** np.minimum(later(seen.work, seen.reach, seen.group), 8.0), dtype=float)
 
 

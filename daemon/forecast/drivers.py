@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from daemon.forecast.regimes import drives
 from daemon.types import Floats, History, Ints
 
 Role = Literal["tokens", "batch", "length", "window", "accumulation", "area", "proxy"]
@@ -41,7 +42,8 @@ _SMALLEST, _BIGGEST = 1e-3, 1e9
 def role(name: str, values: Floats) -> Role | None:
     """Say what part a hyperparameter plays in the work of a step, or ``None`` for one that costs nothing.
 
-    A name that is not known counts as a proxy of the work if it changes and all its values are whole and positive.
+    A name that is not known counts as a proxy of the work if all its values are whole and positive, and it is not one
+    of those that only change by a mistake (a number of layers); while it stands still, that changes nothing.
     """
     plain = name.removeprefix("hp.").lower()
     if plain in _ROLES:
@@ -50,7 +52,7 @@ def role(name: str, values: Floats) -> Role | None:
         return None
     known = values[np.isfinite(values)]
     counts = len(known) > 0 and bool((known >= 1).all()) and bool((known == np.rint(known)).all())
-    return "proxy" if counts and known.min() < known.max() else None
+    return "proxy" if counts and (drives(plain) or known.min() < known.max()) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,8 @@ def _match(
         return None
     scales = [1.0]
     if history.total_steps and run.total_steps and history.total_steps != run.total_steps:
-        scales.append(run.total_steps / history.total_steps)
+        # A schedule told in shares of the run is the likelier one where both fit alike.
+        scales.insert(0, run.total_steps / history.total_steps)
     size = min(len(history), len(next(iter(columns.values()))))
     steps = history.step[-size:].astype(np.float64)
     asked = np.linspace(steps[0], steps[-1], _POINTS)

@@ -63,7 +63,8 @@ def laws(histories: Sequence[History], learned: Sequence[Learned]) -> Laws:
     if extra or earlier:
         flat = joined([*earlier, *extra, flat])
     seen = packed(flat, len(histories))
-    return Laws(driver, costs(seen), {name: memories(name, histories, seen) for name in MEMORY})
+    tokens = np.array([not {"tokens", "length"}.isdisjoint(each.roles.values()) for each in driver], dtype=bool)
+    return Laws(driver, costs(seen, tokens), {name: memories(name, histories, seen) for name in MEMORY})
 
 
 def learn(histories: Sequence[History], learned: Sequence[Learned]) -> list[Learned]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from daemon.forecast.drivers import role
 from daemon.forecast.earlier import Replay, replays
 from daemon.forecast.regimes import SEQUENCE, SLOTS, STATIC, Regimes, cut, describe, stepwise
 from daemon.forecast.rows import Rows, fill, grid, newest, stack, totals
@@ -24,8 +25,9 @@ RATIOS = np.array([2.0, 1.5, 3.0, 4.0, 1.0, 1.0, 1.0, 1.0, 0.5, 1.2])
 COUNTS = np.array([1, 2, 3, 4, 6, 8])
 GROWTHS = np.array([-2.0, -1.0, -0.585, -0.2, 0.0, 0.2, 0.585, 1.0, 2.0])
 CLASSES = (BINS + 1, len(KINDS), len(COUNTS), len(GROWTHS))
-FARTHEST = 64.0
-"""No undeclared path is drawn above this many times, or below this part of, the present level."""
+FARTHEST = 16.0
+FARTHEST_AREA = 4.0
+"""No undeclared path is drawn above so many times, or below that part of, the present level; sides of an image less."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,7 +110,9 @@ class Schedules:
     ) -> Floats:
         jobs = rows.job[free]
         levels = _levels(regimes, jobs, trajectories, histories, earlier)
-        paths = roll(regimes, self.outlook(regimes), ahead[jobs], levels)
+        areas = np.array([role(rows.names[column], rows.values[column]) == "area" for column in free], dtype=bool)
+        farthest = np.where(areas, FARTHEST_AREA, FARTHEST)
+        paths = roll(regimes, self.outlook(regimes), ahead[jobs], levels, farthest)
         for row, (job, column) in enumerate(zip(jobs, free, strict=True)):
             replay = earlier.get(int(job))
             if replay is not None and rows.names[column] in replay.paths:
@@ -117,9 +121,10 @@ class Schedules:
         return paths
 
 
-def roll(regimes: Regimes, outlook: Outlook, ahead: Floats, levels: Floats) -> Floats:
+def roll(regimes: Regimes, outlook: Outlook, ahead: Floats, levels: Floats, farthest: Floats) -> Floats:
     """Walk each column through its next changes: float64[R, M, K] for ``levels`` float64[R, M, 4] in (0, 1).
 
+    ``farthest`` float64[R] bounds how many times the present level a path may come to, and what part of it.
     The first change comes from the dwell's distribution, given that the present regime has already lasted; the kind,
     the number of further changes and the growth of dwells are drawn once a trajectory and hold along it.
     """
@@ -142,7 +147,7 @@ def roll(regimes: Regimes, outlook: Outlook, ahead: Floats, levels: Floats) -> F
             break
         r, k = row[going], kind[going]
         fresh = next_level(k, level[going], before[going], ratio[r], difference[r], opening[r])
-        fresh = np.clip(np.round(fresh), np.maximum(np.ceil(present[r] / FARTHEST), 1), present[r] * FARTHEST)
+        fresh = np.clip(np.round(fresh), np.maximum(np.ceil(present[r] / farthest[r]), 1), present[r] * farthest[r])
         before[going], level[going] = level[going], fresh
         later = ahead[r] >= change[going, None]
         paths[r, lane[going]] = np.where(later, fresh[:, None], paths[r, lane[going]])

@@ -20,8 +20,9 @@ class Stretches:
     """S stretches, oldest first in each job: flat float64[S], or float64[J, S] once ``packed`` (padded with NaN).
 
     ``group`` is 0 on the machine of the job's newest row, else a number for another machine or an earlier run.
-    ``seconds`` is the median step time, ``scatter`` its robust relative spread. ``level*`` (9th decile) and ``peak*``
-    are of host and GPU memory. NaN where a column said nothing. ``job`` points at the batch.
+    ``seconds`` is the median step time over the steps that rows stand for, ``scatter`` the rows' robust relative
+    spread. ``level*`` (9th decile) and ``peak*`` are of host and GPU memory. NaN where a column said nothing. ``job``
+    points at the batch.
     """
 
     job: Floats
@@ -67,7 +68,7 @@ def step_seconds(history: History) -> Floats:
 def cut(histories: Sequence[History], driver: Sequence[Drivers]) -> Stretches:
     """Cut the rows of many jobs into stretches of at most ``LONGEST`` rows, flat; ``job`` is the history's place."""
     sizes = [len(history) for history in histories]
-    columns = [{name: _filled(h.columns[name]) for name in d.roles} for h, d in zip(histories, driver, strict=True)]
+    columns = [{name: filled(h.columns[name]) for name in d.roles} for h, d in zip(histories, driver, strict=True)]
     at = work_of(driver, columns, sizes)
     job = np.repeat(np.arange(len(sizes)), sizes)
     group = np.concatenate([_groups(h.offers, n) for h, n in zip(histories, sizes, strict=True)] or [np.zeros(0)])
@@ -76,8 +77,13 @@ def cut(histories: Sequence[History], driver: Sequence[Drivers]) -> Stretches:
     for each in (at.work, at.reach, at.held, group):
         turn[1:] |= each[1:] != each[:-1]
     starts, ends = _chopped(np.flatnonzero(turn), len(job))
-    seconds, scatter = _medians(_windows(_stacked(histories, sizes, "step_seconds"), starts, ends))
-    memory = [level for name in MEMORY for level in _levels(_windows(_stacked(histories, sizes, name), starts, ends))]
+    told, steps = _stacked(histories, sizes, "step_seconds"), _steps(histories, sizes)
+    seconds, scatter = _medians(_windows(told, starts, ends), _windows(np.where(told > 0, steps, np.nan), starts, ends))
+    memory = [
+        level
+        for name in MEMORY
+        for level in _levels(np.sort(_windows(_stacked(histories, sizes, name), starts, ends), axis=1))
+    ]
     count = (ends - starts).astype(float)
     return Stretches(
         job[starts].astype(float), at.work[starts], at.reach[starts], at.held[starts], at.held_reach[starts],
@@ -133,7 +139,7 @@ def _one(own: Stretches) -> Stretches:
     return Stretches(*values)
 
 
-def _filled(values: Floats) -> Floats:
+def filled(values: Floats) -> Floats:
     """Carry the last known value forward; what comes before the first one takes that."""
     known = np.isfinite(values)
     if known.all() or not known.any():
@@ -174,24 +180,39 @@ def _stacked(histories: Sequence[History], sizes: Sequence[int], name: str) -> F
     return found
 
 
+def _steps(histories: Sequence[History], sizes: Sequence[int]) -> Floats:
+    """Count the steps since the row before, end to end; 1 for a job's first row and where steps stand still."""
+    found = np.ones(sum(sizes))
+    start = 0
+    for history, size in zip(histories, sizes, strict=True):
+        found[start + 1 : start + size] = np.maximum(np.diff(history.step), 1)
+        start += size
+    return found
+
+
 def _windows(values: Floats, starts: Ints, ends: Ints) -> Floats:
-    """Lay stretches out as sorted rows [S, LONGEST], NaN last."""
+    """Lay stretches out as rows [S, LONGEST], NaN where there is nothing."""
     if not len(starts) or not np.isfinite(values).any():
         return np.full((len(starts), 1), np.nan)
     place = starts[:, None] + np.arange(int((ends - starts).max()))
-    rows = np.where(place < ends[:, None], values[np.minimum(place, len(values) - 1)], np.nan)
-    rows.sort(axis=1)
-    return rows
+    return np.where(place < ends[:, None], values[np.minimum(place, len(values) - 1)], np.nan)
 
 
 def _picked(rows: Floats, place: Ints) -> Floats:
     return np.take_along_axis(rows, np.maximum(place, 0)[:, None], axis=1)[:, 0]
 
 
-def _medians(rows: Floats) -> tuple[Floats, Floats]:
-    """Give each row's median and its relative spread (median absolute deviation, as a standard deviation)."""
+def _medians(rows: Floats, steps: Floats) -> tuple[Floats, Floats]:
+    """Give each row's median and its relative spread (median absolute deviation, as a standard deviation).
+
+    An entry weighs the steps that it stands for: just after a change, a row of one step is half of the old setting.
+    """
+    order = np.argsort(rows, axis=1)
+    rows = np.take_along_axis(rows, order, axis=1)
+    mass = np.cumsum(np.nan_to_num(np.take_along_axis(steps, order, axis=1)), axis=1)
     n = np.isfinite(rows).sum(axis=1)
-    middle = 0.5 * (_picked(rows, (n - 1) // 2) + _picked(rows, np.maximum(n // 2, 0)))
+    low, high = ((mass < mass[:, -1:] * half).sum(axis=1) for half in (0.5 - 1e-9, 0.5 + 1e-9))
+    middle = 0.5 * (_picked(rows, np.minimum(low, n - 1)) + _picked(rows, np.minimum(high, n - 1)))
     off = np.sort(np.abs(rows - middle[:, None]), axis=1)
     spread = np.where(n >= 4, 1.4826 * _picked(off, n // 2) / middle, np.nan)
     return np.where(n > 0, middle, np.nan), spread

@@ -35,6 +35,19 @@ def test_the_table_names_every_method(tmp_path: Path, capsys: pytest.CaptureFixt
     assert all(name in text for name in ("scaleahead", "last_value", "power_law", "4 jobs"))
 
 
+def test_parts_are_left_out_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    file = history(tmp_path / "h.csv")
+    found = {}
+    for without in ("recurrent,calibration", "online,shockwave-schedules", ""):
+        assert run(["backtest", str(file), "--target", "metric.loss", "--learn", "--without", without, "--json"]) == 0
+        found[without] = json.loads(capsys.readouterr().out)
+    assert [one["without"] for one in found.values()] == [
+        ["recurrent", "calibration"], ["online", "shockwave-schedules"], [],
+    ]  # fmt: skip
+    full, bare = (found[key]["rows"][0]["crps"] for key in ("", "recurrent,calibration"))
+    assert full != bare
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -43,6 +56,7 @@ def test_the_table_names_every_method(tmp_path: Path, capsys: pytest.CaptureFixt
         (["--target", "metric.loss", "--horizon", "soon"], "--horizon"),
         (["--target", "metric.loss", "--declared", "hp.none"], "--declared hp.none"),
         (["--target", "metric.loss", "--only", "nobody"], "no run is of group"),
+        (["--target", "metric.loss", "--without", "magic"], "--without magic"),
     ],
 )
 def test_wrong_use_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], words: str):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from daemon.backtest import baselines
 from daemon.backtest.question import ask, declarations, earlier_runs, history
-from daemon.backtest.shockwave import shockwave
+from daemon.backtest.shockwave import Regimes, shockwave
 from tests.daemon.backtest.runs import decaying, ramped, run
 
 STEPS = np.arange(0.0, 400, 10)
@@ -119,3 +119,17 @@ def test_every_later_point_up_to_the_horizon_is_asked(seen: float):
     assert question is not None
     assert (question.steps - question.now).tolist() == [10, 20, 30, 40, 50]
     assert question.actual.tolist() == (question.steps / 10).tolist()
+
+
+def test_shockwave_in_our_place_comes_back_to_what_was_seen_and_follows_what_is_declared():
+    whole = ramped()
+    question = ask(whole, "elapsed_s", 0.5, None)
+    assert question is not None
+    ahead = np.arange(310, 591, 20)
+    told, blind = (history(question, names) for names in (("hp.batch_size",), ()))
+    declared, seen = Regimes().sample([told, blind], [ahead, ahead], 16)
+    assert (declared.paths["hp.batch_size"][:, -1] == 256.0).all()
+    assert set(np.unique(seen.paths["hp.batch_size"])) == {64.0, 128.0}
+    assert (seen.paths["hp.batch_size"][:, 0] == 128.0).mean() > 0.5
+    again = Regimes().sample([blind], [ahead], 16)[0]
+    np.testing.assert_array_equal(seen.paths["hp.batch_size"], again.paths["hp.batch_size"])

@@ -8,6 +8,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from daemon.backtest import report
+from daemon.backtest.ablation import parts
 from daemon.backtest.history import HistoryError, Run
 from daemon.backtest.question import ask
 from daemon.backtest.run import OURS, Asked, backtest
@@ -65,6 +66,36 @@ def test_a_declared_schedule_makes_the_total_time_known():
     assert abs(told / actual - 1) < 0.05 < abs(blind / actual - 1)
 
 
+def test_runs_are_cut_after_their_first_change():
+    runs = [ramped("a"), ramped("b"), decaying(1, job="calm")]
+    result = backtest(runs, Asked("elapsed_s", after_change=20), closed())
+    assert [question.run.job for question in result.questions] == ["a", "b"]
+    assert [question.now for question in result.questions] == [220.0, 220.0]
+    assert {row["seen"] for row in report.plain(result)["rows"]} == {round(220 / 590, 4)}
+    with pytest.raises(HistoryError, match="before and after a cut"):
+        backtest([decaying(1)], Asked("elapsed_s", after_change=20), closed())
+
+
+def test_an_owner_with_many_runs_counts_no_more_than_another():
+    runs = [ramped(f"{owner}{k}", owner=owner) for owner, count in (("ann", 9), ("bob", 1)) for k in range(count)]
+    found = report.plain(backtest(runs, Asked("elapsed_s", (0.5,), per_owner=1), closed()))
+    assert set(every(found, "n")) == {2}
+    assert {(one["by"], one["clusters"]) for one in found["paired"]} == {("owner", 2)}
+    assert all(one["mape"]["low"] <= one["mape"]["difference"] <= one["mape"]["high"] for one in found["paired"])
+
+
+def test_what_is_left_out_is_missed():
+    runs = [ramped(f"r{k}") for k in range(4)]
+    asked = Asked("elapsed_s", (0.55,), learn=True)
+    off = [
+        abs(made.mean[0] / question.actual[0] - 1)
+        for without in ((), ("shockwave-schedules",))
+        for result in [backtest(runs, asked, Recurrent(parts(None, without)))]
+        for question, made in [(result.questions[-1], result.answers[OURS][-1])]
+    ]
+    assert off[0] < 0.1 < off[1]
+
+
 def test_a_sample_is_drawn_by_its_seed():
     runs = [decaying(seed) for seed in range(20)]
 
@@ -109,6 +140,14 @@ def test_a_column_no_forecaster_knows_is_answered_with_a_wide_interval():
     result = backtest([one], Asked("throughput", (0.5,)), closed())
     ours, last = result.answers[OURS][0].quantiles[0], result.answers["last_value"][0].quantiles[0]
     assert ours[6] - ours[0] == pytest.approx(2 * (last[6] - last[0]))
+
+
+def test_a_job_of_one_row_is_not_foretold_with_confidence():
+    result = backtest(
+        [run([5.0, 4.0, 3.0, 2.5, 2.4], elapsed=np.array([3.0, 6, 9, 12, 15]))], Asked("elapsed_s", (0.2,)), closed()
+    )
+    low, high = result.answers[OURS][0].quantiles[0][[0, 6]]
+    assert high - low > 0.5 * result.answers[OURS][0].mean[0]
 
 
 def test_what_cannot_be_asked_is_said():

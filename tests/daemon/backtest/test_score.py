@@ -1,6 +1,7 @@
 """The figures themselves, against cases worked out by hand."""
 
 import numpy as np
+import pytest
 from scipy.special import ndtri
 
 from daemon.backtest import score
@@ -36,8 +37,11 @@ def test_a_metric_that_rises_and_one_that_stands_still_have_a_scale():
 def test_coverage_counts_what_lies_between():
     quantiles = np.tile(np.arange(7.0), (4, 1))
     actual = np.array([0.5, 1.0, 5.0, 7.0])
-    found = score.summary(quantiles, actual, quantiles, actual)
+    ninety = np.array([[0.0, 1.0], [0.0, 0.5], [0.0, 9.0], [np.nan, np.nan]])
+    found = score.summary(quantiles, actual, quantiles, actual, ninety)
     assert (found["coverage80"], found["coverage95"], found["n"]) == (0.5, 0.75, 4)
+    assert found["coverage90"] == pytest.approx(2 / 3)
+    assert score.summary(quantiles, actual, quantiles, actual, np.full((4, 2), np.nan))["coverage90"] is None
 
 
 def test_the_paired_difference_draws_whole_clusters():

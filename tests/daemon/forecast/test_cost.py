@@ -62,6 +62,26 @@ def test_an_earlier_run_tells_what_this_one_has_not_seen() -> None:
     assert taught == pytest.approx(actual, rel=0.05)
 
 
+def test_attention_is_expected_to_cost_by_its_window() -> None:
+    far = {
+        window: predict(job([16], [window]), grid_of([16], [4 * window]))[0][0]
+        / predict(job([16], [window]), grid_of([64], [window]))[0][0]
+        for window in (64.0, 16384.0)
+    }
+    assert far[64.0] == pytest.approx(1.0, abs=0.03)
+    assert far[16384.0] > 1.5
+
+
+def test_a_row_that_is_half_of_the_setting_before_counts_by_its_steps() -> None:
+    history = job([16, 64], [128, 128], rows=30, noise=0.0)
+    old, new = history.columns["step_seconds"][[0, -1]]
+    took = np.append(history.columns["step_seconds"][:30], [old, 0.4 * old + 0.6 * new, new])
+    steps = np.append(history.step[:30], history.step[29] + np.array([1, 4, 14]))
+    cut_short = {name: values[:33] for name, values in history.columns.items()} | {"step_seconds": took}
+    mean, _ = predict(replace(history, step=steps, at_s=history.at_s[:33], columns=cut_short), grid_of([64], [128]))
+    assert mean == pytest.approx(new, rel=0.05)
+
+
 def test_the_newest_rows_of_a_stretch_count_most() -> None:
     history = job([16], [128], rows=240, noise=0.005)
     took = history.columns["step_seconds"].copy()
@@ -101,13 +121,30 @@ def test_accumulation_is_work_and_a_learning_rate_is_not() -> None:
     assert role("hp.gradient_accumulation_steps", ones) == "accumulation"
     assert role("hp.lr", ones) is None
     assert role("hp.num_frames", np.array([8.0, 16.0])) == "proxy"
-    assert role("hp.num_frames", np.array([8.0, 8.0])) is None
+    assert role("hp.num_frames", np.array([8.0, 8.0])) == "proxy"
+    assert role("hp.num_frames", np.array([8.5, 8.0])) is None
+    assert role("hp.num_layers", np.array([12.0, 12.0])) is None
     history = job([16, 16], [128, 128])
     steps = np.repeat([1.0, 2.0], 30)
     took = history.columns["step_seconds"] * steps
     history = replace(history, columns={**history.columns, "hp.accumulation": steps, "step_seconds": took})
     mean, _ = predict(history, {**grid_of([16], [128]), "hp.accumulation": np.array([[4.0]])})
     assert mean == pytest.approx(4 * seconds(np.array(16.0), np.array(128.0)), rel=0.1)
+
+
+def test_what_was_never_seen_to_move_costs_when_it_is_declared_to() -> None:
+    history = job([16], [128])
+    frames = {**history.columns, "hp.frames": np.full(len(history), 8.0)}
+    doubled = {**grid_of([16], [128]), "hp.frames": np.array([[16.0]])}
+    mean, deviation = predict(replace(history, columns=frames), doubled)
+    assert 1.3 < mean[0] / seconds(np.array(16.0), np.array(128.0)) < 2.1
+    assert deviation[0] > 0.08 * mean[0]
+
+
+def test_a_full_machine_is_expected_to_have_less_that_is_fixed() -> None:
+    ratio = [predict(job([b], [1024]), grid_of([b, 2 * b], [1024] * 2))[0] for b in (4.0, 64.0)]
+    small, full = (mean[1] / mean[0] for mean in ratio)
+    assert small < full < 2.05
 
 
 @given(

@@ -125,6 +125,24 @@ def test_an_earlier_run_that_began_alike_is_replayed(head: Schedules):
 
 
 @each_head
+def test_an_earlier_run_of_another_length_is_laid_over_by_share(head: Schedules):
+    step = np.arange(0, 2001, 10)
+    jump = history({"hp.batch_size": np.where(step < 1400, 16.0, 256.0)}, step=step, total=2000, job="before")
+    taught, steps = foretell(head, history({"hp.batch_size": [16.0] * 40}, total=1000, earlier=(jump,)), 100)
+    due = np.abs(changes(taught, steps, 16) - 700) <= 10
+    assert taught.probability[due].sum() > 0.6
+
+
+@each_head
+def test_no_path_leaves_all_reason(head: Schedules):
+    one = ramp([2.0**k for k in range(3, 9)], 40, 5, 4000)
+    columns = {"hp.batch_size": one.columns["hp.batch_size"], "hp.resolution": one.columns["hp.batch_size"]}
+    sample, _ = foretell(head, history(columns, step=one.step, total=4000))
+    assert sample.paths["hp.batch_size"].max() <= 16 * 256
+    assert sample.paths["hp.resolution"].max() <= 4 * 256
+
+
+@each_head
 def test_one_odd_row_is_no_regime(head: Schedules):
     batch = np.full(60, 32.0)
     batch[[19, 39]] = 7.0
