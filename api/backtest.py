@@ -11,7 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.progress import Progress
 from rich.text import Text
 
-from api import show
+from api import backtest_plot, plot, show
 from api.client_http import Failure
 from api.text import plain
 from daemon.backtest import history, report
@@ -48,8 +48,12 @@ def names(text: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 
-def run(files: Sequence[Path], asked: Asked, predictions: Path | None, weights: Path | None) -> dict[str, Any]:
-    """Run a backtest and give its result as plain values. Raises ``Failure``."""
+def run(
+    files: Sequence[Path], asked: Asked, predictions: Path | None, weights: Path | None, picture: Path | None = None
+) -> dict[str, Any]:
+    """Run a backtest and give its result as plain values; draw it, if asked to. Raises ``Failure``."""
+    if picture is not None:
+        plot.check(picture)
     try:
         runs = history.read(files)
         unknown = [name for name in asked.declared if not any(name in one.columns for one in runs)]
@@ -59,6 +63,8 @@ def run(files: Sequence[Path], asked: Asked, predictions: Path | None, weights: 
             result = backtest(runs, asked, Recurrent(shipped(weights)), progress)
         if predictions is not None:
             report.write_predictions(result, predictions)
+        if picture is not None:
+            backtest_plot.draw(result, picture)
     except history.HistoryError as error:
         raise Failure(plain(error), 2) from None
     return report.plain(result)

@@ -262,6 +262,7 @@ def backtest_command(
     only: Annotated[str | None, typer.Option(help="Ask only runs of these groups or owners.")] = None,
     predictions: Annotated[Path | None, typer.Option(help="Write every forecast here (Parquet).")] = None,
     weights: Annotated[Path | None, typer.Option(help="Folder of other weights than those shipped.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw forecasts and calibration here (PNG, SVG, PDF).")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure forecast skill on recorded runs, beside simple forecasts. Needs no daemon."""
@@ -272,7 +273,7 @@ def backtest_command(
         target, backtest.shares(at), backtest.seconds(horizon), backtest.names(declared), learn, sample, seed,
         backtest.names(only),
     )  # fmt: skip
-    found = backtest.run(files, asked, predictions, weights)
+    found = backtest.run(files, asked, predictions, weights, plot)
     print(json.dumps(found, indent=2)) if as_json else show.out(backtest.drawn(found))
 
 

@@ -14,8 +14,8 @@ from daemon.types import Floats
 
 MADE_UP, RECORDED = 120, 80
 """Series a step; without recorded ones all are made up."""
-STEPS = 400
-"""About 20 s of one core."""
+STEPS = 800
+"""About 30 s of one core."""
 RATE = 2e-3
 DECAY = 0.1
 MOST_MERGED = 3
