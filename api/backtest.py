@@ -11,7 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.progress import Progress
 from rich.text import Text
 
-from api import show
+from api import backtest_plot, plot, show
 from api.client_http import Failure
 from api.text import plain
 from daemon.backtest import ablation, history, report
@@ -58,9 +58,16 @@ def without(text: str | None) -> tuple[str, ...]:
 
 
 def run(
-    files: Sequence[Path], asked: Asked, predictions: Path | None, weights: Path | None, without: Sequence[str] = ()
+    files: Sequence[Path],
+    asked: Asked,
+    predictions: Path | None,
+    weights: Path | None,
+    without: Sequence[str] = (),
+    picture: Path | None = None,
 ) -> dict[str, Any]:
-    """Run a backtest, with parts of the forecaster left out, as plain values. Raises ``Failure``."""
+    """Run a backtest, with parts left out, as plain values; draw it, if asked to. Raises ``Failure``."""
+    if picture is not None:
+        plot.check(picture)
     try:
         runs = history.read(files)
         unknown = [name for name in asked.declared if not any(name in one.columns for one in runs)]
@@ -70,6 +77,8 @@ def run(
             result = backtest(runs, asked, Recurrent(ablation.parts(weights, without)), progress)
         if predictions is not None:
             report.write_predictions(result, predictions)
+        if picture is not None:
+            backtest_plot.draw(result, picture)
     except history.HistoryError as error:
         raise Failure(plain(error), 2) from None
     return {**report.plain(result), "without": list(without)}

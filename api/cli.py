@@ -299,6 +299,7 @@ def backtest_command(
     without: Annotated[
         str | None, typer.Option(help="Leave out: recurrent, calibration, online, shockwave-schedules.")
     ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw forecasts and calibration here (PNG, SVG, PDF).")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure forecast skill on recorded runs, beside simple forecasts. Needs no daemon."""
@@ -309,7 +310,7 @@ def backtest_command(
         target, backtest.shares(at), backtest.seconds(horizon), backtest.names(declared), learn, sample, seed,
         backtest.names(only), after_change, "online" not in backtest.without(without), per_owner,
     )  # fmt: skip
-    found = backtest.run(files, asked, predictions, weights, backtest.without(without))
+    found = backtest.run(files, asked, predictions, weights, backtest.without(without), plot)
     print(json.dumps(found, indent=2)) if as_json else show.out(backtest.drawn(found))
 
 

@@ -1,5 +1,6 @@
 """Pure decisions: AutoETS and AutoARIMA as baselines, where the optional statsforecast is installed."""
 
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -14,15 +15,15 @@ MOST = 256
 _SIDES = {95: (0, 6), 80: (1, 5), 50: (2, 4)}
 
 
-def answers(question: Question) -> list[tuple[str, Answer | None]]:
-    """Answer with both models, on the newest values laid evenly; nothing without statsforecast."""
+MODELS = {"auto_ets": "AutoETS", "auto_arima": "AutoARIMA"}
+
+
+def answers(question: Question, names: Sequence[str] = tuple(MODELS)) -> list[tuple[str, Answer | None]]:
+    """Answer with the models named, on the newest values laid evenly; nothing without statsforecast."""
     if question.target == ELAPSED or find_spec("statsforecast") is None:
         return []
     models = import_module("statsforecast.models")  # optional extra, slow to import
-    return [
-        ("auto_ets", _answer(models.AutoETS(season_length=1), question)),
-        ("auto_arima", _answer(models.AutoARIMA(season_length=1), question)),
-    ]
+    return [(name, _answer(getattr(models, MODELS[name])(season_length=1), question)) for name in names]
 
 
 def _answer(model: Any, question: Question) -> Answer | None:

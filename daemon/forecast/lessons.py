@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from daemon.forecast import curve, usage
+from daemon.forecast import curve
 from daemon.forecast.prior import Plan, Random, Series
 from daemon.forecast.regimes import SLOTS, Regimes
 from daemon.forecast.rows import Flags, Rows
@@ -157,31 +157,4 @@ def curve_lessons(series: Sequence[Series], random: Random) -> QuantileLessons:
         unit,
         target,
         np.where(np.isfinite(weight), weight, 0),
-    )
-
-
-def usage_lessons(series: Sequence[Series], random: Random) -> QuantileLessons:
-    """Cut each series at a random moment and ask ``ASKED`` points up to 60 rows ahead, most within 30."""
-    cuts = [int(random.integers(min(12, len(one.steps) - 2), len(one.steps) - 1)) for one in series]
-    rows = cut_rows(series, cuts)
-    now = np.array([one.steps[cut - 1] for one, cut in zip(series, cuts, strict=True)])
-    picked = []
-    for one, cut in zip(series, cuts, strict=True):
-        reach = 30 if random.random() < 0.75 else 60
-        picked.append(random.integers(cut, min(cut + reach, len(one.steps)), ASKED))
-    ahead = np.array([one.steps[places] for one, places in zip(series, picked, strict=True)])
-    came = np.array([one.values[places] for one, places in zip(series, picked, strict=True)])
-    seen = usage.observe(rows, now, np.zeros(len(series)))
-    centre = usage.centres(seen, ahead)
-    target = np.clip((came - seen.mean[:, None]) / np.maximum(seen.scale[:, None], 1e-30), -12, 12)
-    whole = np.array([float(np.std(one.values)) for one in series]) + 1e-9
-    weight = np.sqrt(np.clip(seen.scale / whole, 0.01, 4.0))
-    return QuantileLessons(
-        usage.sequence(seen),
-        usage.static(seen),
-        usage.query(seen, ahead, centre),
-        centre,
-        np.ones_like(ahead),
-        target,
-        weight,
     )

@@ -122,12 +122,15 @@ def curve(random: Random) -> Series:
 
 
 def usage(random: Random) -> Series:
-    """Make one utilisation series: steady, periodic with pauses, bursty, or stepping, with noise, within [0, 1]."""
+    """Make one utilisation series: steady, periodic with pauses, bursty, or stepping, with noise, within [0, 1].
+
+    A third begin idle, ramp up, and fall idle again when the work is done.
+    """
     count = int(random.integers(40, 400))
     index = np.arange(count, dtype=np.float64)
     level = random.uniform(0.05, 0.97)
     values: Floats = np.full(count, level)
-    if random.random() < 0.65:
+    if random.random() < 0.55:
         period = random.uniform(3, 60)
         phase = ((index + random.uniform(0, period)) / period) % 1.0
         pause = phase < random.uniform(0.05, 0.5)
@@ -138,6 +141,34 @@ def usage(random: Random) -> Series:
         bursts = random.random(count) < 10 ** random.uniform(-2, -0.7)
         values = np.where(bursts, random.uniform(0, 1), values)
     if random.random() < 0.2:
+        values = _between(random, values, level * random.uniform(0, 1))
+    if random.random() < 0.2:
         values = np.where(index > random.integers(1, count), values * random.uniform(0.3, 1.5), values)
     noise = 10.0 ** random.uniform(-3, -0.9) * random.standard_normal(count)
-    return Series("prior", index, np.clip(values + noise, 0, 1), float("nan"))
+    values = values + noise * random.choice([1.0, level])
+    if random.random() < 0.35:
+        values = _phases(random, values)
+    return Series("prior", index, np.clip(values, 0, 1), float("nan"))
+
+
+def _between(random: Random, values: Floats, other: float) -> Floats:
+    """Let a series stay now at its own level, now at another, each stay as long as it happens to be."""
+    stays = random.exponential(10 ** random.uniform(0.3, 1.7, 2)[np.arange(len(values)) % 2]) + 1
+    place = np.searchsorted(np.cumsum(stays), np.arange(len(values)), side="right")
+    return np.where(place % 2 == 0, values, other)
+
+
+def _phases(random: Random, values: Floats) -> Floats:
+    """Put idle time, a ramp and a warm-up in front of the work, and mostly idle time behind it."""
+    count = len(values)
+    idle = random.uniform(0, 0.6) * float(np.median(values))
+    begin = int(random.uniform(0, 0.4) * count)
+    end = int(random.uniform(0.5, 1.0) * count) if random.random() < 0.6 else count
+    index = np.arange(count)
+    share = np.clip((index - begin) / random.uniform(1, 8), 0, 1)
+    if random.random() < 0.4:
+        warm = begin + int(random.uniform(0, 0.3) * count)
+        share = np.where(index < warm, share * random.uniform(0.3, 0.9), share)
+    share = np.minimum(share, np.clip(1 - (index - end) / random.uniform(0.5, 4), 0, 1))
+    found: Floats = idle + share * (values - idle)
+    return found

@@ -81,7 +81,8 @@ def score_usages(series: Sequence[Series], weights: Weights) -> list[str]:
             found: Floats = seen.mean[:, None, None] + seen.scale[:, None, None] * model.quantiles(seen, ahead)
             return found
 
-        naive = seen.mean[:, None] + seen.scale[:, None] * usage.centres(seen, ahead)[:, :, 0]
+        back = usage.BINS - seen.period[:, None] + np.arange(30) % seen.period[:, None]
+        naive = seen.mean[:, None] + seen.scale[:, None] * np.take_along_axis(seen.bins, back, axis=1)
         scale = float(np.abs(came).mean()) + 1e-9
         lines.append(_line(f"usage {group}", models, quantiles, came, naive, scale))
     return lines

@@ -14,13 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from daemon.forecast import curve, prior, runs, schedule, spread, usage, weights_file
+from daemon.forecast import curve, prior, runs, schedule, spread, usage_train, weights_file
 from daemon.forecast.lessons import (
     QuantileLessons,
     ScheduleLessons,
     curve_lessons,
     schedule_lessons,
-    usage_lessons,
 )
 from daemon.forecast.nets import QuantileNet, ScheduleNet, restore
 from daemon.forecast.prior import Plan, Random, Series
@@ -44,12 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     taught, judged = runs.split(taught, set(chosen.calibrate))
     nets = fresh(chosen.seed)
     if begun is not None:
-        nets = {part: restore(net, begun.part(part)) for part, net in nets.items()}
+        nets |= {part: restore(nets[part], begun.part(part)) for part in nets if part not in chosen.nets}
     shares = {part: SHARES[part] * chosen.minutes * 60 for part in chosen.nets}
     for part, share in shares.items():
         nets[part] = _teach(part, nets[part], taught, share / sum(SHARES[one] for one in shares), chosen.seed)
     widen(nets["curve"], judged.curves, curve_lessons)
-    widen(nets["usage"], judged.usages, usage_lessons)
     tensors = {
         f"{part}.{name}": value.detach().numpy().astype(np.float32)
         for part, net in nets.items()
@@ -82,7 +80,7 @@ def _teach(part: str, net: nn.Module, taught: runs.Recorded, seconds: float, see
         case "curve":
             return teach_quantiles(net, taught.curves, seconds, seed + 1, prior.curve, curve_lessons)
         case _:
-            return teach_quantiles(net, taught.usages, seconds, seed + 2, prior.usage, usage_lessons)
+            return usage_train.teach(net, taught.usages, usage_train.STEPS, seed + 2)
 
 
 def fresh(seed: int) -> dict[str, nn.Module]:
@@ -92,7 +90,7 @@ def fresh(seed: int) -> dict[str, nn.Module]:
     return {
         "schedule": ScheduleNet(SEQUENCE, STATIC, schedule.CLASSES),
         "curve": QuantileNet(curve.SEQUENCE, curve.STATIC, curve.QUERY, curve.CENTRES, curve.HIDDEN, levels),
-        "usage": QuantileNet(usage.SEQUENCE, usage.STATIC, usage.QUERY, usage.CENTRES, usage.HIDDEN, levels),
+        "usage": usage_train.fresh(seed),
     }
 
 

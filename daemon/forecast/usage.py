@@ -1,11 +1,12 @@
-"""Pure decisions: where utilisation is heading: the periodic naive forecast, with a recurrent net around it."""
+"""Pure decisions: where utilisation is heading: what followed like moments, weighed by a recurrent net."""
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
 
-from daemon.forecast import spread
+from daemon.forecast import analogs, spread
+from daemon.forecast.analogs import FLOOR, Past
 from daemon.forecast.curve import Paths
 from daemon.forecast.regimes import drives, last_change
 from daemon.forecast.rows import Flags, Rows, grid, newest, stack
@@ -16,13 +17,18 @@ from daemon.types import Floats, History, Ints
 BINS = 96
 POOL = 4
 SEQUENCE = 2 + POOL
-STATIC = 8
-QUERY = 9
-CENTRES = 5
+STATIC = 15
+QUERY = 7
 HIDDEN = 32
+PLAIN = (1.0, 1.0, 1.0, 0.0, 0.1, 0.3, 0.0, 0.0)
+"""How the sources are weighed without a net."""
 FARTHEST = 8.0
 LONGEST = 64
 """The longest period looked for, in bins."""
+MOVED = 0.6
+"""A value this far from the newest, in scales, is of another stay."""
+WIDTH = 0.1
+"""The spread around the pool without a net, in what the most like moments leave open."""
 ELSEWHERE = ("usage.memory_gib", "usage.gpu_memory_gib")
 """Memory follows from the hyperparameters and is foretold by its own model."""
 
@@ -48,7 +54,7 @@ class Context:
 
 
 class Usages:
-    """Foretell utilisation by a gate over periodic naive, last value, means; the regime starts anew at a change."""
+    """Foretell utilisation from a series' own past, a net weighing the sources; the regime starts anew at a change."""
 
     def __init__(self, weights: Weights | None) -> None:
         """Take the net's weights; ``None`` gives the closed form. Raises ``WeightsError`` where they do not fit."""
@@ -56,9 +62,8 @@ class Usages:
         if weights is not None:
             from daemon.forecast import nets  # delays torch
 
-            self._net = nets.restore(
-                nets.QuantileNet(SEQUENCE, STATIC, QUERY, CENTRES, HIDDEN, len(spread.LEVELS)), weights.part("usage")
-            )
+            net = nets.QuantileNet(SEQUENCE, STATIC, QUERY, analogs.SOURCES, HIDDEN, len(spread.LEVELS))
+            self._net = nets.restore(net, weights.part("usage"))
 
     def sample(
         self, histories: Sequence[History], grids: Sequence[Ints], samples: Sequence[ScheduleSamples]
@@ -94,16 +99,24 @@ class Usages:
 
     def quantiles(self, seen: Context, ahead: Floats) -> Floats:
         """Give nine quantiles in scales from the mean at future steps: float64[R, K] to float64[R, K, 9]."""
-        centre = centres(seen, ahead)
+        past, far, near = reach(seen, ahead)
         if self._net is None:
-            far = np.sqrt(np.clip((ahead - seen.at[:, None]) / seen.width[:, None], 1, 30) / 30)
-            middle = seen.strength[:, None] * centre[:, :, 0] + (1 - seen.strength[:, None]) * centre[:, :, 3]
-            return middle[..., None] + spread.normal(0.15 + 0.6 * far * np.sqrt(1.05 - seen.strength)[:, None])
-        from daemon.forecast import nets  # delays torch
+            gate = np.broadcast_to(np.array(PLAIN) / sum(PLAIN), (*far.shape, analogs.SOURCES))
+            offsets = spread.normal(np.broadcast_to(WIDTH * unit(past)[:, None], far.shape))
+        else:
+            from daemon.forecast import nets  # delays torch
 
-        gate, offsets = nets.answer(self._net, sequence(seen), static(seen), query(seen, ahead, centre))
-        blended: Floats = (gate * centre).sum(axis=2, keepdims=True) + offsets
-        return blended
+            gate, offsets = nets.answer(self._net, sequence(seen), static(seen, past), query(seen, past, far, near))
+            offsets = unit(past)[:, None, None] * offsets
+        found: Floats = analogs.quantiles(past.values, analogs.pooled(past, near, gate)) + offsets
+        return found
+
+
+def reach(seen: Context, ahead: Floats) -> tuple[Past, Floats, Ints]:
+    """Give the weighted past, and steps in bins ahead: as asked float64[R, K], and brought within it int[R, K]."""
+    far = np.clip(np.ceil((ahead - seen.at[:, None]) / seen.width[:, None] - 1e-6), 1, 1e9)
+    size = np.maximum(BINS - np.argmax(seen.seen > 0, axis=1), 1).astype(np.int64)
+    return analogs.past(seen.bins, size), far, analogs.wrapped(far.astype(np.int64), seen.period, size)
 
 
 def _leaves(history: History, sample: ScheduleSamples, driving: Set[str]) -> Flags | None:
@@ -185,19 +198,6 @@ def _period(scaled: Floats, seen: Floats) -> tuple[Ints, Floats]:
     return np.where(strength > 0, lags[best], 1).astype(np.int64), strength
 
 
-def centres(seen: Context, ahead: Floats) -> Floats:
-    """Give the simple forecasts in scales: last period, mean of three, last value, newest mean, mean."""
-    far = np.ceil(np.clip((ahead - seen.at[:, None]) / seen.width[:, None], 1, 1e9) - 1e-6).astype(np.int64)
-    period = seen.period[:, None]
-    back = BINS - period + (far - 1) % period
-    once = np.take_along_axis(seen.bins, back, axis=1)
-    twice = np.take_along_axis(seen.bins, np.where(back >= period, back - period, back), axis=1)
-    thrice = np.take_along_axis(seen.bins, np.where(back >= 2 * period, back - 2 * period, back), axis=1)
-    last = np.broadcast_to(seen.bins[:, -1:], once.shape)
-    newest_mean = np.broadcast_to(np.median(seen.bins[:, -12:], axis=1, keepdims=True), once.shape)
-    return np.stack([once, (once + twice + thrice) / 3, last, newest_mean, np.zeros_like(once)], axis=2)
-
-
 def sequence(seen: Context) -> Floats:
     """Describe the series to the net, ``POOL`` bins a step: float64[R, BINS / POOL, SEQUENCE]."""
     size = len(seen.bins)
@@ -206,9 +206,13 @@ def sequence(seen: Context) -> Floats:
     return np.concatenate([pooled, known, np.ptp(pooled, axis=2)[..., None]], axis=2)
 
 
-def static(seen: Context) -> Floats:
+def static(seen: Context, past: Past) -> Floats:
     """Describe each series as a whole: float64[R, STATIC]."""
     step = np.abs(np.diff(seen.bins, axis=1)).mean(axis=1)
+    newest = seen.bins[:, -1]
+    below = (past.values <= newest[:, None]).mean(axis=1)
+    moved = np.abs(seen.bins[:, ::-1] - newest[:, None]) > MOVED
+    stay = np.minimum(np.where(moved.any(axis=1), np.argmax(moved, axis=1), BINS), past.size)
     return np.stack(
         [
             seen.strength,
@@ -219,23 +223,32 @@ def static(seen: Context) -> Floats:
             np.median(seen.bins, axis=1),
             seen.bins[:, -24:].mean(axis=1),
             seen.bins[:, -24:].std(axis=1),
+            newest,
+            below,
+            np.log1p(stay) / 5,
+            stay / past.size,
+            *(np.log(past.least + FLOOR).T / 5),
         ],
         axis=1,
     )
 
 
-def query(seen: Context, ahead: Floats, centre: Floats) -> Floats:
-    """Describe what is asked: how many bins ahead, and what the simple forecasts say there: float64[R, K, QUERY]."""
-    far = np.clip((ahead - seen.at[:, None]) / seen.width[:, None], 0, 90)
-    inside = np.minimum(far, 30) / 30
+def query(seen: Context, past: Past, far: Floats, near: Ints) -> Floats:
+    """Describe what is asked: how many bins ahead, and how much of the likeness reaches there: float64[R, K, QUERY]."""
+    beyond = np.take_along_axis(past.beyond, near[:, None], axis=2) / np.maximum(past.beyond[..., :1], 1e-12)
     return np.stack(
         [
-            inside,
-            np.log1p(far) / 4,
+            np.minimum(far, 30) / 30,
+            np.log1p(np.minimum(far, 90)) / 4,
             np.exp(-far / 2),
-            *(centre[:, :, place] for place in range(4)),
-            np.abs(centre[:, :, 0] - centre[:, :, 1]),
+            *(np.sqrt(beyond).transpose(1, 0, 2)),
             np.broadcast_to(seen.strength[:, None], far.shape),
         ],
         axis=2,
     )
+
+
+def unit(past: Past) -> Floats:
+    """Give the size of what the most like moments leave open, in scales: float64[R]."""
+    found: Floats = np.clip(np.sqrt(past.least[:, 1] + FLOOR), 0.05, 1.0)
+    return found
