@@ -5,8 +5,8 @@
 A curve is one model at one width, precision and checkpointing. A walk leads a run over its grid, growing: in batch
 alone, in length alone, in both by turns, or first in one and then in the other. After 1, 2, 3 and 4 regimes all later
 ones are asked at once: the 0.99 quantile of memory, and the step time. Asked are the laws of
-``daemon.forecast.online``, as the forecaster uses them; of the curve nothing is known but the regimes shown. How far out
-the quantile lies, ``memory.EDGE``, is chosen for each family on the three others, as are the baselines' margins.
+``daemon.forecast.online``, as the forecaster uses them; of the curve nothing is known but the regimes shown. How far
+out the quantile lies, ``memory.EDGE``, is chosen for each family on the three others, as are the baselines' margins.
 """
 
 import argparse
