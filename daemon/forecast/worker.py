@@ -40,6 +40,8 @@ _CHILD = "from daemon.forecast.worker import main; main()"
 _BUFFER_BYTES = 1 << 22
 _MANY = 32
 _MOST_UNLEARNED = 20_000
+_LULL_SECONDS = 0.05
+"""How long nobody must ask before learning begins: the next part of a sweep comes sooner."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -351,8 +353,10 @@ def serve(target: str, requests: IO[bytes], answers: IO[bytes], shared: int) -> 
         histories, horizon = pickle.loads(requests.read(_LENGTH.unpack(head)[0]))
         send([packed(each) for each in _attempt(forecaster, histories, horizon)])
         fresh.update((history.job, history) for history in histories)
-        while fresh and (len(fresh) > _MOST_UNLEARNED or not select.select([requests], [], [], 0)[0]):
+        lull = _LULL_SECONDS
+        while fresh and (len(fresh) > _MOST_UNLEARNED or not select.select([requests], [], [], lull)[0]):
             _learn(forecaster, [fresh.pop(job) for job in list(fresh)[:_MANY]])
+            lull = 0.0
 
 
 def _learn(forecaster: Forecaster, histories: Sequence[History]) -> None:
