@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+from daemon.forecast.base import seconds_to
 from daemon.look import Look, PlannedMove
 from daemon.types import (
     Checkpoint,
@@ -424,7 +425,14 @@ class MoveOut(Answer):
 
 
 class TrajectoryOut(Answer):
+    """One future. ``paths``: ``hp.``, ``metric.`` and ``usage.`` columns and ``step_seconds``, a value a grid step.
+
+    ``seconds`` are those from ``at_step`` until each grid step is done, on the present machine; ``null`` where no step
+    time is known.
+    """
+
     probability: float
+    seconds: list[float | None] | None
     paths: dict[str, list[float | None]]
 
 
@@ -446,6 +454,7 @@ class TrajectoriesOut(Answer):
     @classmethod
     def of(cls, forecast: Forecast) -> "TrajectoriesOut":
         order = sorted(range(len(forecast.probability)), key=lambda m: -float(forecast.probability[m]))
+        seconds = seconds_to(forecast)
         return cls(
             job=forecast.job,
             made_at=forecast.made_at,
@@ -458,9 +467,11 @@ class TrajectoriesOut(Answer):
             unknown=list(forecast.unknown),
             trajectories=[
                 TrajectoryOut(
-                    probability=t.probability, paths={name: cells(list(path)) for name, path in t.paths.items()}
+                    probability=t.probability,
+                    seconds=None if seconds is None else cells(list(seconds[m])),
+                    paths={name: cells(list(path)) for name, path in t.paths.items()},
                 )
-                for t in forecast.trajectories
+                for m, t in zip(order, forecast.trajectories, strict=True)
             ],
             deviations={name: [cells(list(rows[m])) for m in order] for name, rows in forecast.deviations.items()},
         )

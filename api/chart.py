@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from api.answers import Answer, DeclaredOut, DriftOut, MoveOut, Real, cells, moment
-from daemon.forecast.base import quantiles
+from daemon.forecast.base import quantiles, seconds_to
 from daemon.look import Look, PlannedMove
 from daemon.types import Floats, Forecast, History
 from providers.types import Offer, Resources
@@ -129,15 +129,6 @@ def history_out(history: History, columns: Sequence[str], offers: Mapping[str, O
         declared=[DeclaredOut.of(d) for d in history.declared],
         capacity=capacity_behind(history, offers),
     )
-
-
-def seconds_to(forecast: Forecast) -> Floats | None:
-    """Compute the seconds from the forecast's first step to each grid step, float[M, K]; ``None`` if it knows none."""
-    pace = forecast.paths.get("step_seconds")
-    if pace is None or not len(forecast.steps):
-        return None
-    gaps = np.diff(forecast.steps, prepend=forecast.at_step).astype(np.float64)
-    return np.cumsum(pace * gaps, axis=1)
 
 
 def weighted(values: Floats, weights: Floats, level: float) -> float:

@@ -20,6 +20,8 @@ FADE = 0.97
 ENOUGH = 30
 SLACK = 0.05
 WORSE = 1.2
+HOPELESS, HOPEFUL = 0.5, 0.25
+"""Mean relative errors at which a forecast is no basis for anything, whatever persistence does, and is one again."""
 LEAST_COVERAGE = 0.72
 MOST_MARGIN = 3.0
 _AT_ONCE = 16
@@ -44,6 +46,7 @@ def check(drift: Drift, previous: Forecast, history: History) -> Drift:
 
     Prediction is switched off when its error is a fifth and five points above persistence's over 30 pairs, and on
     again when it is no longer above it by more than two and a half points: small errors on both sides never switch.
+    It is off, too, from an error of a half until one of a quarter: what nothing foretells is no basis to act on.
     The margin grows by the lack of coverage of the 80 % band, of memory where it is told, to at most 3, and shrinks
     back by 3 % a pair.
     """
@@ -62,7 +65,7 @@ def check(drift: Drift, previous: Forecast, history: History) -> Drift:
         drift, pairs=pairs, margin=_margin(drift.margin, pairs, score.pairs, coverage),
         gain=1.0 - error / max(persist, _LEAST_ERROR) if pairs >= ENOUGH else None, coverage80=coverage,
         trusted=trusted, error=error, error_persist=persist,
-        reason="" if trusted else f"forecast error {error:.0%} is above that of persistence, {persist:.0%}",
+        reason="" if trusted else _reason(error, persist),
     )  # fmt: skip
 
 
@@ -114,7 +117,15 @@ def _mixed(old: float | None, new: float, kept: float) -> float:
 def _trusted(before: bool, pairs: int, error: float, persist: float) -> bool:
     if pairs < ENOUGH:
         return before
+    if error > (HOPELESS if before else HOPEFUL):
+        return False
     return error <= (WORSE * persist + SLACK if before else persist + SLACK / 2)
+
+
+def _reason(error: float, persist: float) -> str:
+    if error > persist:
+        return f"forecast error {error:.0%} is above that of persistence, {persist:.0%}"
+    return f"forecast error {error:.0%}, and that of persistence, {persist:.0%}, are beyond use"
 
 
 def _margin(before: float, pairs: int, fresh: int, coverage: float | None) -> float:

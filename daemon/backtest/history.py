@@ -196,7 +196,7 @@ def _run(table: _Table, stem: str, job: str, rows: NDArray[np.int64]) -> Run:
                 diverged = int(endless[0]) if diverged < 0 else min(diverged, int(endless[0]))
             columns[name] = np.where(np.isfinite(values), values, np.nan)
     if np.isfinite(elapsed).sum() >= 2:
-        columns["step_seconds"] = _step_seconds(step, elapsed)
+        columns["step_seconds"] = step_seconds(step, elapsed)
     return Run(
         job, text("group") or text("owner") or stem, text("owner"), text("started_at"),
         step, elapsed, total, columns, diverged,
@@ -224,7 +224,7 @@ def _steps(step: Floats, elapsed: Floats) -> tuple[Floats, NDArray[np.int64]]:
     return step[kept], kept
 
 
-def _step_seconds(step: Floats, elapsed: Floats) -> Floats:
+def step_seconds(step: Floats, elapsed: Floats) -> Floats:
     """Give the time of a step since the known row before: unknown in the first row and where the clock went back."""
     found = np.full(len(step), np.nan)
     known = np.flatnonzero(np.isfinite(elapsed))

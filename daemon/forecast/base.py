@@ -60,3 +60,12 @@ def quantiles(forecast: Forecast, name: str, levels: Sequence[float]) -> Floats:
         place = np.minimum((mass < level - 1e-12).sum(axis=0), len(ranked) - 1)
         found[row] = ranked[place, np.arange(paths.shape[1])]
     return found
+
+
+def seconds_to(forecast: Forecast) -> Floats | None:
+    """Compute the seconds from the forecast's first step to each grid step, float[M, K]; ``None`` if it knows none."""
+    pace = forecast.paths.get("step_seconds")
+    if pace is None or not len(forecast.steps):
+        return None
+    gaps = np.diff(forecast.steps, prepend=forecast.at_step).astype(np.float64)
+    return np.cumsum(pace * gaps, axis=1)

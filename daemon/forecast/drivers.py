@@ -55,6 +55,11 @@ def role(name: str, values: Floats) -> Role | None:
     return "proxy" if counts and (drives(plain) or known.min() < known.max()) else None
 
 
+def known_role(name: str) -> Role | None:
+    """Say what part the name alone tells, without ``hp.``; ``None`` for one that is not known."""
+    return _ROLES.get(name.lower())
+
+
 @dataclass(frozen=True, slots=True)
 class Drivers:
     """Which columns drive the work of a job's step, and their values in its newest row."""

@@ -18,6 +18,7 @@ from daemon.forecast.calibrate import Calibration, load
 from daemon.forecast.drivers import MEMORY, points
 from daemon.forecast.grid import grid, made_at, nothing, tidy
 from daemon.forecast.online import Learned, Memo, laws
+from daemon.forecast.rows import for_all
 from daemon.forecast.schedule import ScheduleSamples
 from daemon.types import Floats, Forecast, History, Ints
 
@@ -127,12 +128,16 @@ class Recurrent:
         paths = {name: path[:, : len(steps)] for name, path in sample.paths.items() if _finite(path)}
         deviations: dict[str, Floats] = {}
         for name, (path, deviation) in columns.items():
-            if _finite(path) and _finite(deviation):
+            left = _told(deviation)
+            if _finite(path) and _finite(left):
                 offline = self._parts.calibration.factor(name, ahead, behind)
                 paths[name] = path[:, : len(steps)]
                 if name.startswith("metric.") and not isinstance(offline, float):
                     paths[name] = _stretched(paths[name], offline)
-                deviations[name] = deviation[:, : len(steps)] * offline * learned.factors.get(name, 1.0)
+                left = left[:, : len(steps)] * (offline * learned.factors.get(name, 1.0))
+                deviations[name] = (
+                    left if len(left) == len(sample.probability) else for_all(left, len(sample.probability))
+                )
         lost = sorted({*columns, *sample.paths, "step_seconds"} - paths.keys())
         return Forecast(
             history.job, made_at(history), int(history.step[-1]), steps,
@@ -144,14 +149,23 @@ class Recurrent:
 
 def _stretched(path: Floats, factor: Floats) -> Floats:
     """Stretch paths about their median: a metric's spread lies in its paths, not in the deviation around them."""
-    middle = np.median(path, axis=0)
-    found: Floats = middle + factor * (path - middle)
+    half = len(path) // 2
+    ranked = np.partition(path, (half - 1, half) if len(path) > 1 else 0, axis=0)
+    middle = ranked[half] if len(path) % 2 else 0.5 * (ranked[half - 1] + ranked[half])
+    found: Floats = path - middle
+    found *= factor
+    found += middle
     return found
+
+
+def _told(values: Floats) -> Floats:
+    """Give one row, float64[1, K], for one that merely stands for every path: what is done to it is done once."""
+    return values[:1] if values.strides[0] == 0 else values
 
 
 def _finite(values: Floats) -> bool:
     """Say whether all values are finite, by their sum: one pass, and what overflows is as bad."""
-    return math.isfinite(float(values.sum()))
+    return math.isfinite(float(np.add.reduce(values, axis=None)))
 
 
 def _priced(

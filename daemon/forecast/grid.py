@@ -32,12 +32,12 @@ def grid(history: History, horizon: Horizon) -> tuple[Ints, int | None]:
     near = max(round(0.1 * left), 1)
     free = points - len(fixed)
     spread = np.concatenate([np.linspace(1, near, free // 2), np.linspace(near, left, free - free // 2 + 1)[:-1]])
-    chosen = fixed | {int(step) for step in spread}
-    rest = np.linspace(1, left, min(left, 4 * points)).astype(np.int64)
-    for step in rest if len(chosen) < points else ():
+    chosen = fixed.union(spread.astype(np.int64).tolist())
+    rest = np.linspace(1, left, min(left, 4 * points)).astype(np.int64).tolist() if len(chosen) < points else []
+    for step in rest:
         if len(chosen) == points:
             break
-        chosen.add(int(step))
+        chosen.add(step)
     return now + np.array(sorted(chosen), dtype=np.int64), finish
 
 

@@ -1,5 +1,10 @@
 """Pure decisions: memory, given hyperparameters: weights and runtime, activations, attention; nothing negative.
 
+The most that a step holds is the larger of two: what the optimiser holds at its own step, whatever the batch (weights,
+gradients, moments), and what is there when the backward pass begins: most of the same, and activations, linear in
+batch x length but for attention's scores. So at small sizes memory stands on a plateau that says nothing of the slope.
+Both readings of the smallest stretches, on the plateau and above it, are fitted; those that do not fit fall away.
+
 An allocator does not give back what it took, so memory never falls along a path, and a stretch that followed a bigger
 one says nothing. The deviation is set so that the 0.99 quantile is the upper edge of what the data leave open: the
 engine reads it as a chance of not fitting, so the tail must be honest where it is not Gaussian.
@@ -10,21 +15,35 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from daemon.forecast.affine import Prior, belief, fit
+from daemon.forecast.affine import PARTICLES, Belief, Prior, belief, fit
 from daemon.forecast.cost import later, newest, one_scale
 from daemon.forecast.drivers import MEMORY, Points
 from daemon.forecast.rows import Flags
 from daemon.forecast.stretches import Stretches
 from daemon.types import Floats, History
 
-PRIOR = Prior((0.5, 0.47, 0.03), 5.0)
-HOST_BESIDE_GPU = Prior((0.86, 0.13, 0.01), 6.0)
+PRIOR = Prior((0.5, 0.5, 0.0), 5.0)
+HOST_BESIDE_GPU = Prior((0.86, 0.14, 0.0), 6.0)
 TAIL = 2.326
+EDGE = (0.45, 0.65)
+"""How far towards the highest particle the 0.99 quantile goes, up to one doubling beyond what was seen and from two
+on: the least that covers 98.5 % of small models' measured memory (``python -m tests.benchmarks.memory_skill``)."""
+
+_EVEN_LENGTH = 400.0
+"""Length at which attention's scores weigh as much as all other activations: 34/5 of a head's width (Korthikanti et
+al. 2022, "Reducing activation recomputation"), which is 50 to 130. Kernels that keep no scores have no such term."""
+_OF_PLATEAU = (0.65, 0.98)
+"""What the fixed part is of the plateau: gradients, or moments too, come and go."""
+_FLAT = 0.04
+_ALONE = 0.85
+"""The same where one size was seen: nothing tells its slope. Measured likewise."""
 _LEAST = 0.006
 _PER_OCTAVE = 0.01
 _HELD_ROWS = 16
-_EDGE = 0.6
-"""How far towards the highest particle the 0.99 quantile goes: measured, on grids of small models' real memory."""
+_FORGET = 9.0
+"""A reading that misses by this much more, in squared deviations, falls away: three deviations."""
+_SHUFFLED = np.argsort(np.arange(PARTICLES) * 7 % PARTICLES)
+"""An order that goes well with even steps: 7 and the number of particles have no common factor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +62,7 @@ class Memories:
     held: Floats
     reach: Floats
     peak_gib: Floats
+    edge: tuple[float, float] = EDGE
 
     def predict(self, points: Points) -> tuple[Floats, Floats]:
         """Give (mean, 0.99 quantile) in GiB at points, both monotone in work and reach; 0 for jobs without a law.
@@ -58,13 +78,20 @@ class Memories:
         seen_held, seen_reach, peak = self.held[job], self.reach[job], self.peak_gib[job]
         within = (seen_held <= held[:, None] * 1.0001) & (seen_reach <= reach[:, None] * 1.0001)
         floor = np.where(within & np.isfinite(peak), peak, 0.0).max(axis=1)
-        beyond = np.maximum(np.log2(held / np.fmax.reduce(self.held, axis=1, initial=0.0)[job]), 0.0)
-        beyond += np.maximum(np.log2(reach / np.fmax.reduce(self.reach, axis=1, initial=0.0)[job]), 0.0)
+        more = np.maximum(np.log2(held / np.fmax.reduce(self.held, axis=1, initial=0.0)[job]), 0.0)
+        beyond = more + np.maximum(np.log2(reach / np.fmax.reduce(self.reach, axis=1, initial=0.0)[job]), 0.0)
         mean = np.maximum(cloud.mean(axis=1), floor)
-        edge = _EDGE * cloud.max(axis=1) + (1.0 - _EDGE) * cloud.mean(axis=1)
-        upper = np.maximum(edge, floor) * (1.0 + TAIL * (self.noise[job] + _PER_OCTAVE * beyond))
+        edge = self.edge[0] + (self.edge[1] - self.edge[0]) * np.clip(more - 1.0, 0.0, 1.0)
+        edge = np.where(self._one_size()[job], _ALONE, edge)
+        upper = np.maximum(edge * cloud.max(axis=1) + (1.0 - edge) * cloud.mean(axis=1), floor) * (
+            1.0 + TAIL * (self.noise[job] + _PER_OCTAVE * beyond)
+        )
         upper = np.maximum(upper, mean * (1.0 + TAIL * _LEAST))
         return np.where(self.known[job], mean, 0.0), np.where(self.known[job], upper, 0.0)
+
+    def _one_size(self) -> Flags:
+        """Say which jobs have shown one size only."""
+        return np.asarray(np.fmax.reduce(self.held, axis=1) <= 1.0001 * np.fmin.reduce(self.held, axis=1))
 
     def along(self, points: Points, shape: tuple[int, int, int]) -> tuple[Floats, Floats]:
         """Give (gib, deviation), both float64[J, M, K]: along K memory never falls, nor under what is held now."""
@@ -92,10 +119,12 @@ def memories(name: str, histories: Sequence[History], seen: Stretches) -> Memori
     features = np.nan_to_num(features, nan=1.0)
     beside = name == MEMORY[0]
     on_gpu: Flags = np.asarray(np.isfinite(seen.gpu_level).any(axis=1))
-    prior = belief([HOST_BESIDE_GPU if beside and each else PRIOR for each in on_gpu])
-    trust = np.where(telling, _trust(seen), np.inf)
+    flat = belief([HOST_BESIDE_GPU if beside and each else PRIOR for each in on_gpu]).shares
+    scores = _scores(reference[:, 1] / reference[:, 0])
+    prior = _split(flat[:, :, 0], 1.0 - flat[:, :, 0], scores)
+    trust = np.where(telling, _trust(seen, level, peak), np.inf)
     values = one_scale(features, np.where(telling, level, np.nan) / reference[:, 2:], trust, seen.group, prior)
-    shares = fit(features, values, np.where(np.isfinite(values), values * trust, np.inf), prior)
+    shares = _both(features, values, np.where(np.isfinite(values), values * trust, np.inf), prior, scores)
     here = np.isfinite(peak) & (seen.group == 0)
     here[rows, which] |= known
     with np.errstate(invalid="ignore"):
@@ -105,6 +134,56 @@ def memories(name: str, histories: Sequence[History], seen: Stretches) -> Memori
         np.where(known[:, None], np.where(here, seen.held, np.nan), 1.0),
         np.where(known[:, None], np.where(here, seen.held_reach, np.nan), 1.0), np.where(here, peak, np.nan),
     )  # fmt: skip
+
+
+def _scores(window: Floats) -> Floats:
+    """Draw what attention's scores weigh against all other activations at each job's reference: float64[J, P].
+
+    Nothing in every second particle (kernels that keep no scores), else by the length that is attended to.
+    """
+    wide = np.exp2(np.linspace(-2.0, 2.0, PARTICLES // 2))
+    even = np.stack([np.full(PARTICLES // 2, np.inf), _EVEN_LENGTH * wide], axis=1).ravel()
+    return np.asarray(window[:, None] / even)
+
+
+def _split(fixed: Floats, growing: Floats, scores: Floats) -> Belief:
+    """Make a belief of shares: fixed, and what grows with the batch, split into activations and attention's scores."""
+    quadratic = growing * scores / (1.0 + scores)
+    shares = np.stack([fixed, growing - quadratic, quadratic], axis=2)
+    return Belief(shares, shares.std(axis=1) + 1e-3)
+
+
+def _both(features: Floats, values: Floats, deviations: Floats, prior: Belief, scores: Floats) -> Floats:
+    """Fit with the smallest stretches above the plateau, and on it: shares float64[J, 2 P, 3].
+
+    A particle that puts more than was seen where the plateau was seen is no reading of it: the other's stands there.
+    """
+    above = fit(features, values, deviations, prior)
+    counted = np.isfinite(deviations)
+    least = np.min(np.where(counted, values, np.inf), axis=1, initial=np.inf, keepdims=True)
+    flat = counted & (values <= (1.0 + _FLAT) * least)
+    risen = counted & ~flat
+    plateau = np.where(np.isfinite(least), least, 1.0)
+    even = (np.arange(PARTICLES) + 0.5) / PARTICLES
+    fixed = plateau * (_OF_PLATEAU[0] + (_OF_PLATEAU[1] - _OF_PLATEAU[0]) * even[_SHUFFLED])
+    largest = np.max(np.where(flat, features[:, :, 1], 0.0), axis=1, initial=0.0, keepdims=True)
+    below = (plateau - fixed) * even / np.maximum(largest, 1e-9)
+    growing = np.where(risen.any(axis=1)[:, None], np.maximum(1.0 - fixed, 0.02), below)
+    on_it = fit(features, values, np.where(risen, deviations, np.inf), _split(fixed, growing, scores))
+    there = np.einsum("jsf,jpf->jsp", features, on_it)
+    over = flat[:, :, None] & (there > ((1.0 + _FLAT) * least)[:, :, None])
+    on_it = np.where(over.any(axis=1)[:, :, None], above, on_it)
+    worse = _misfit(features, values, deviations, above, counted) - _misfit(features, values, deviations, on_it, risen)
+    above = np.where((worse > _FORGET)[:, None, None], on_it, above)
+    return np.concatenate([above, on_it], axis=1)
+
+
+def _misfit(features: Floats, values: Floats, deviations: Floats, cloud: Floats, counted: Flags) -> Floats:
+    """Give the sum of squared misses, in deviations, of a cloud's middle: float64[J]."""
+    fitted = (features @ cloud.mean(axis=1)[:, :, None])[:, :, 0]
+    with np.errstate(invalid="ignore"):
+        missed = np.where(counted, (fitted - values) / np.where(counted, deviations, 1.0), 0.0)
+    return np.asarray((missed**2).sum(axis=1))
 
 
 def _holds(name: str, histories: Sequence[History]) -> Floats:
@@ -128,8 +207,9 @@ def _overshadowed(seen: Stretches, level: Floats) -> Flags:
     return np.asarray(np.triu(bigger, 1).any(axis=1))
 
 
-def _trust(seen: Stretches) -> Floats:
-    """Give each stretch's relative deviation: few rows, age and another machine or run weigh less."""
+def _trust(seen: Stretches, level: Floats, peak: Floats) -> Floats:
+    """Give each stretch's relative deviation: few rows, roughness, age and another machine or run weigh less."""
     count = np.maximum(seen.count, 1.0)
-    spread = np.sqrt(0.005**2 + (0.1 / count) ** 2 + 0.03**2 * (seen.group > 0))
+    rough = np.clip(np.where(level > 0, peak / level - 1.0, 0.0), 0.0, 0.1)
+    spread = np.sqrt(0.003**2 + rough**2 + (0.1 / count**2) ** 2 + 0.03**2 * (seen.group > 0))
     return np.asarray(spread * 2.0 ** np.minimum(later(seen.held, seen.held_reach, seen.group), 8.0), dtype=float)

@@ -24,6 +24,8 @@ MOST_JOBS = 20_000
 _EARLIER = 2
 _TAIL_LEVEL = 0.98
 _FEW = 3
+_FIRM_ROWS = 3
+"""Rows from which on a stretch is remembered: a setting that stood in one report or two may be an error of it."""
 _FEATURES = 4
 _MOST_SCORED = 16
 
@@ -170,7 +172,7 @@ def _remembered(histories: Sequence[History], kept: Sequence[Sequence[Kept]]) ->
     flat = cut(histories, [drivers(history) for history in histories])
     found = [{(each.offer, each.figures[:_FEATURES]): each for each in mine} for mine in kept]
     for job, group, figures in zip(flat.job.astype(int).tolist(), flat.group, _figures(flat).tolist(), strict=True):
-        if group == 0:
+        if group == 0 and figures[_FEATURES] >= _FIRM_ROWS:
             offer = _offer(histories[job])
             found[job].pop((offer, tuple(figures[:_FEATURES])), None)
             found[job][offer, tuple(figures[:_FEATURES])] = Kept(offer, tuple(figures))

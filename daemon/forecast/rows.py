@@ -47,11 +47,15 @@ def stack(histories: Sequence[History], wanted: Callable[[str], bool], length: i
                 jobs.append(index)
                 names.append(name)
                 columns.append(column[-size:])
-    values = np.full((len(names), longest), np.nan)
-    for row, column in enumerate(columns):
-        values[row, longest - len(column) :] = column
-    seen = np.isfinite(values)
-    known = seen.any(axis=1)
+    values: Floats
+    if columns and all(len(column) == longest for column in columns):
+        values = np.array(columns, dtype=np.float64)
+    else:
+        values = np.full((len(names), longest), np.nan)
+        for row, column in enumerate(columns):
+            values[row, longest - len(column) :] = column
+    seen: Flags = np.isfinite(values)
+    known: Flags = np.asarray(seen.any(axis=1))
     job = np.array(jobs, dtype=np.int64)[known] if names else np.zeros(0, dtype=np.int64)
     kept = tuple(name for name, keep in zip(names, known, strict=True) if keep)
     values = np.clip(values[known], -LARGEST, LARGEST)
@@ -96,6 +100,16 @@ def fill(rows: Rows) -> Floats:
     place = np.where(place < 0, first[:, None], place)
     filled: Floats = np.take_along_axis(rows.values, place, axis=1)
     return filled
+
+
+def for_all(row: Floats, paths: int) -> Floats:
+    """Let one row float64[1, K] stand for M paths: float64[M, K] that nobody can write to.
+
+    As ``np.broadcast_to``, which takes longer than most of what is done to a row.
+    """
+    found: Floats = np.ndarray((paths, row.shape[-1]), row.dtype, np.ascontiguousarray(row), 0, (0, row.itemsize))
+    found.flags.writeable = False
+    return found
 
 
 def reversed_bits(count: int) -> Floats:

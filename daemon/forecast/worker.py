@@ -1,7 +1,8 @@
 """Edge: the process that runs the forecaster, and the loop's way to it.
 
 Torch stays out of the daemon's memory, and whatever becomes of the forecaster, the loop gets an answer in time: the
-present persists, with the reason said. Parent and child speak length-prefixed pickles over the child's own pipes.
+present persists, with the reason said. Parent and child speak length-prefixed pickles over the child's own pipes; the
+paths, most of an answer by far, lie in a file that is only memory and that both have open: a pipe of 64 KiB is slow.
 """
 
 import asyncio
@@ -23,8 +24,9 @@ import numpy as np
 import structlog
 
 from daemon.forecast.base import Forecaster, Horizon
+from daemon.forecast.parcel import Packed, Ranges, packed, received, sent
 from daemon.forecast.persist import Persist
-from daemon.types import Floats, Forecast, History
+from daemon.types import Forecast, History
 
 RECURRENT = "daemon.forecast.ensemble:Recurrent"
 UNAVAILABLE = "forecast_unavailable"
@@ -38,6 +40,8 @@ _CHILD = "from daemon.forecast.worker import main; main()"
 _BUFFER_BYTES = 1 << 22
 _MANY = 32
 _MOST_UNLEARNED = 20_000
+_LULL_SECONDS = 0.05
+"""How long nobody must ask before learning begins: the next part of a sweep comes sooner."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -72,6 +76,7 @@ class ForecastProcess:
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
         self._child: asyncio.subprocess.Process | None = None
+        self._shared = -1
         self._keeper: asyncio.Task[None] | None = None
         self._fault = "not started"
 
@@ -152,9 +157,11 @@ class ForecastProcess:
 
     async def _launch(self) -> None:
         threads = {name: str(THREADS) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        self._shared = os.memfd_create("scaleahead-forecasts")
         self._child = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-c", _CHILD, self._target, str(os.getpid()),
+            sys.executable, "-P", "-c", _CHILD, self._target, str(os.getpid()), str(self._shared),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=_BUFFER_BYTES,
+            pass_fds=(self._shared,),
             env={**os.environ, **threads, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},
         )  # fmt: skip
         try:
@@ -222,7 +229,7 @@ class ForecastProcess:
             raise _Broken("the forecaster's answer is too long")
         body = await child.stdout.readexactly(length)
         try:
-            return await _aside(jobs, pickle.loads, body)
+            return await _aside(jobs, received, body, self._shared)
         except (pickle.UnpicklingError, AttributeError, ImportError, EOFError, IndexError, TypeError) as error:
             raise _Broken("the forecaster answered nonsense") from error
 
@@ -235,6 +242,9 @@ class ForecastProcess:
 
     async def _bury(self) -> None:
         """Kill the child, if there is one, and wait for its end, so that no zombie stays."""
+        shared, self._shared = self._shared, -1
+        if shared >= 0:
+            os.close(shared)
         child = self._child
         if child is None:
             return
@@ -265,8 +275,8 @@ def _vetted(histories: Sequence[History], horizon: Horizon, answer: Sequence[obj
     found: list[Forecast] = []
     reason = ""
     for history, each in zip(histories, answer, strict=True):
-        forecast = _unpacked(each)
-        fault = unsound(history, forecast)
+        forecast, ranges = (each.forecast(), each.ranges()) if isinstance(each, Packed) else (each, None)
+        fault = unsound(history, forecast, ranges)
         if fault or not isinstance(forecast, Forecast):
             reason = f"{UNAVAILABLE}: {fault}"
             found.extend(_fallback([history], horizon, fault))
@@ -275,7 +285,7 @@ def _vetted(histories: Sequence[History], horizon: Horizon, answer: Sequence[obj
     return found, reason
 
 
-def unsound(history: History, forecast: object) -> str:
+def unsound(history: History, forecast: object, ranges: Ranges | None = None) -> str:
     """Say what is wrong with a forecast of a job, "" if nothing is: its frame, its chances, then each of its paths."""
     if isinstance(forecast, str):
         return forecast
@@ -291,20 +301,25 @@ def unsound(history: History, forecast: object) -> str:
     if not abs(float(probability.sum()) - 1.0) < 1e-6:
         return "its probabilities do not sum to 1"
     shape = (len(probability), len(steps))
-    for name, path in forecast.paths.items():
-        if path.shape != shape:
-            return f"{name} has the wrong shape"
-        if fault := _wild(name, history, path):
+    columns = (*forecast.paths.values(), *forecast.deviations.values())
+    names = (*forecast.paths, *forecast.deviations)
+    misshapen = next((name for name, column in zip(names, columns, strict=True) if column.shape != shape), None)
+    if misshapen is not None:
+        return f"{misshapen} has the wrong shape"
+    lows, highs = ranges or ([float(each.min()) for each in columns], [float(each.max()) for each in columns])
+    for place, (name, low, high) in enumerate(zip(names, lows, highs, strict=True)):
+        fault = _wild(name, history, low, high) if place < len(forecast.paths) else _no_deviation(name, low, high)
+        if fault:
             return fault
-    for name, deviation in forecast.deviations.items():
-        if deviation.shape != shape or not deviation.min() >= 0 or not deviation.max() < np.inf:
-            return f"the deviation of {name} is not one"
     return ""
 
 
-def _wild(name: str, history: History, path: Floats) -> str:
+def _no_deviation(name: str, low: float, high: float) -> str:
+    return "" if 0.0 <= low <= high < np.inf else f"the deviation of {name} is not one"
+
+
+def _wild(name: str, history: History, low: float, high: float) -> str:
     """Say whether a path is not finite or, of a physical quantity, beyond reason: 10,000 times all seen."""
-    low, high = float(path.min()), float(path.max())
     if not (-np.inf < low and high < np.inf):
         return f"{name} is not finite"
     if name != "step_seconds" and not name.startswith("usage."):
@@ -316,40 +331,15 @@ def _wild(name: str, history: History, path: Floats) -> str:
     return f"{name} is out of all reason" if known > 0 and high > _WILD * known else ""
 
 
-def _packed(forecast: object) -> object:
-    """Make a forecast quick to send: all its paths one block in single precision. What does not fit goes as is."""
-    if not isinstance(forecast, Forecast):
-        return forecast
-    columns = [*forecast.paths.values(), *forecast.deviations.values()]
-    shape = (len(forecast.probability), len(forecast.steps))
-    if not columns or any(column.shape != shape for column in columns):
-        return forecast
-    block = np.empty((len(columns), *shape), dtype=np.float32)
-    with np.errstate(over="ignore"):
-        for place, column in enumerate(columns):
-            block[place] = column
-    return replace(forecast, paths={}, deviations={}), tuple(forecast.paths), tuple(forecast.deviations), block
-
-
-def _unpacked(answer: object) -> object:
-    if not isinstance(answer, tuple):
-        return answer
-    forecast, paths, deviations, block = answer
-    columns = iter(block.astype(np.float64))
-    return replace(
-        forecast, paths={name: next(columns) for name in paths}, deviations={name: next(columns) for name in deviations}
-    )
-
-
-def serve(target: str, requests: IO[bytes], answers: IO[bytes]) -> None:
+def serve(target: str, requests: IO[bytes], answers: IO[bytes], shared: int) -> None:
     """Run in the child: make the forecaster, say "ready", then answer each request until the pipe ends.
 
     A request is (histories, horizon); the answer a list with a forecast, or a line on what went wrong, for each.
     The forecaster learns while nobody waits, in small batches, so that learning delays no answer.
     """
 
-    def send(answer: object) -> None:
-        body = pickle.dumps(answer, protocol=5)
+    def send(answer: Sequence[object]) -> None:
+        body = sent(answer, shared)
         answers.write(_LENGTH.pack(len(body)) + body)
         answers.flush()
 
@@ -361,10 +351,12 @@ def serve(target: str, requests: IO[bytes], answers: IO[bytes]) -> None:
     fresh: dict[str, History] = {}
     while head := requests.read(_LENGTH.size):
         histories, horizon = pickle.loads(requests.read(_LENGTH.unpack(head)[0]))
-        send([_packed(each) for each in _attempt(forecaster, histories, horizon)])
+        send([packed(each) for each in _attempt(forecaster, histories, horizon)])
         fresh.update((history.job, history) for history in histories)
-        while fresh and (len(fresh) > _MOST_UNLEARNED or not select.select([requests], [], [], 0)[0]):
+        lull = _LULL_SECONDS
+        while fresh and (len(fresh) > _MOST_UNLEARNED or not select.select([requests], [], [], lull)[0]):
             _learn(forecaster, [fresh.pop(job) for job in list(fresh)[:_MANY]])
+            lull = 0.0
 
 
 def _learn(forecaster: Forecaster, histories: Sequence[History]) -> None:
@@ -399,4 +391,4 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    serve(target, sys.stdin.buffer, answers)
+    serve(target, sys.stdin.buffer, answers, int(sys.argv[3]))

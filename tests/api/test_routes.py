@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import structlog
 from openapi_spec_validator import validate
@@ -181,6 +182,18 @@ async def test_without_a_loop_the_store_answers(api: Browser, world: World):
     assert ahead["plan"] == []
 
 
+async def test_trajectories_hold_everything_and_the_time_to_each_step(api: Browser, world: World):
+    world.fill()
+    forecast = world.loop.looks["bert-large"].forecast
+    answer = (await api.get("/v1/jobs/bert-large/trajectories")).json()
+    assert sum(one["probability"] for one in answer["trajectories"]) == pytest.approx(1)
+    assert {name.partition(".")[0] for name in forecast.paths} >= {"hp", "metric", "usage", "step_seconds"}
+    gaps = np.diff([answer["at_step"], *answer["steps"]])
+    for one in answer["trajectories"]:
+        assert one["paths"].keys() == forecast.paths.keys()
+        assert one["seconds"] == pytest.approx(np.cumsum(one["paths"]["step_seconds"] * gaps), rel=1e-4)
+
+
 async def test_a_job_never_heard_of_has_a_reason_in_place_of_a_forecast(api: Browser, world: World):
     world.fill()
     ahead = (await api.get("/v1/jobs/unheard/forecast")).json()
@@ -317,6 +330,7 @@ async def test_a_stateless_forecast_gives_weighted_trajectories(api: Browser):
     weights = [t["probability"] for t in answer["trajectories"]]
     assert sum(weights) == pytest.approx(1)
     assert all(len(t["paths"]["usage.memory_gib"]) == len(answer["steps"]) for t in answer["trajectories"])
+    assert all(len(t["seconds"]) == len(answer["steps"]) for t in answer["trajectories"])
     for wrong in ({"step": [10, 20, 20]}, {"elapsed_s": [1]}, {"columns": {"x": [1.0]}}):
         assert (await api.post("/v1/forecast", {"history": {**HISTORY, **wrong}})).status == 422
 

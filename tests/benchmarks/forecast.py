@@ -5,6 +5,7 @@ A thousand jobs of 256 rows each, a third with a declared schedule, a third whos
 
 import asyncio
 import json
+import os
 import time
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from daemon.types import Declared, History
 
 JOBS = 1000
 ROWS = 256
+FULL = Horizon(points=48)
+"""64 trajectories over 48 grid points."""
+REPEATS = 3
 
 
 def history(number: int, rows: int = ROWS) -> History:
@@ -40,13 +44,19 @@ def history(number: int, rows: int = ROWS) -> History:
 
 
 def measure(jobs: int = JOBS) -> dict[str, float]:
-    """Measure seconds for ``jobs`` full forecasts, the same through the child process, learning, and memory."""
+    """Measure seconds for ``jobs`` full forecasts, the same through the child process, learning, and memory.
+
+    ``*cpu_seconds`` are of the processor, of all threads: what a busy neighbour disturbs least. Best of ``REPEATS``.
+    """
     histories = [history(number) for number in range(jobs)]
     forecaster: Forecaster = Recurrent()
-    forecaster.predict(histories[:20], Horizon())
-    start = time.perf_counter()
-    forecaster.predict(histories, Horizon())
-    predicted = time.perf_counter() - start
+    forecaster.predict(histories[:20], FULL)
+    walls, processor = [], []
+    for _ in range(REPEATS):
+        start, used = time.perf_counter(), time.process_time()
+        forecaster.predict(histories, FULL)
+        walls.append(time.perf_counter() - start)
+        processor.append(time.process_time() - used)
     start = time.perf_counter()
     forecaster.observe(histories)
     first = time.perf_counter() - start
@@ -57,7 +67,8 @@ def measure(jobs: int = JOBS) -> dict[str, float]:
     child = asyncio.run(_child(histories))
     return {
         "jobs": jobs,
-        "forecast_seconds": predicted,
+        "forecast_seconds": min(walls),
+        "forecast_cpu_seconds": min(processor),
         "online_update_ms_a_job": 1000 * max(first, second) / jobs,
         **child,
     }
@@ -68,18 +79,28 @@ async def _child(histories: list[History]) -> dict[str, float]:
     start = time.perf_counter()
     await process.start()
     started = time.perf_counter() - start
-    await process.forecast(histories[:20], Horizon(), 60.0)
-    start = time.perf_counter()
-    _, reason = await process.forecast(histories, Horizon(), 60.0)
-    took = time.perf_counter() - start
-    assert not reason, reason
+    await process.forecast(histories[:20], FULL, 60.0)
+    walls, processor = [], []
+    for _ in range(REPEATS):
+        await asyncio.sleep(1.0)  # what was learned of the round before is done by then
+        start, used = time.perf_counter(), time.process_time() + _processor_seconds(process.pid)
+        _, reason = await process.forecast(histories, FULL, 60.0)
+        walls.append(time.perf_counter() - start)
+        processor.append(time.process_time() + _processor_seconds(process.pid) - used)
+        assert not reason, reason
     resident = Path(f"/proc/{process.pid}/statm").read_text().split()[1]
     await process.stop()
     return {
         "child_start_seconds": started,
-        "child_forecast_seconds": took,
+        "child_forecast_seconds": min(walls),
+        "child_forecast_cpu_seconds": min(processor),
         "child_rss_mib": int(resident) * 4096 / 2**20,
     }
+
+
+def _processor_seconds(pid: int | None) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Joint trajectories: one future of everything together."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from daemon.forecast.curve import Curves
 from daemon.forecast.ensemble import Parts, Recurrent, shipped
 from daemon.forecast.schedule import Schedules
 from daemon.forecast.usage import Usages
+from daemon.forecast.weights_file import SHIPPED
 from daemon.types import Declared, History
 from tests.daemon.forecast.jobs import gib, job, seconds
 
@@ -114,6 +116,17 @@ def test_without_weights_the_closed_form_answers_and_says_so(tmp_path: Path) -> 
     forecast = Recurrent(parts).predict([job([16], [128])], Horizon())[0]
     assert forecast.method == "closed_form"
     assert forecast.reason == parts.reason
+
+
+def test_a_corrupt_weights_file_falls_back_and_says_so(tmp_path: Path) -> None:
+    for file in SHIPPED.iterdir():
+        shutil.copy(file, tmp_path)
+    assert shipped(tmp_path).reason == ""
+    weights = tmp_path / "recurrent.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8] + b"\xff" * 8)
+    forecast = Recurrent(shipped(tmp_path)).predict([job([16], [128])], Horizon())[0]
+    assert forecast.method == "closed_form"
+    assert "recurrent.safetensors" in forecast.reason
 
 
 def window(history: History, first: int, last: int) -> History:

@@ -49,7 +49,7 @@ def test_memory_beyond_the_forecast_widens_memory() -> None:
 
 
 def test_what_is_kept_is_bounded_and_comes_back() -> None:
-    learned = learn([job([float(8 + k) for k in range(60)], [128.0] * 60, rows=2)], [Learned()])[0]
+    learned = learn([job([float(8 + k) for k in range(60)], [128.0] * 60, rows=3)], [Learned()])[0]
     assert len(learned.kept) == MOST_KEPT
     back = from_dict(json.loads(json.dumps(to_dict(learned))))
     assert back.step == learned.step
