@@ -70,7 +70,8 @@ class CloudView:
     """What the cloud says now. ``fault`` is the error of the last read or call, ``pending`` the call not yet settled.
 
     ``route`` is the way from the present to the offer of the stage: the new one, or the old one when rolling back.
-    ``under_way`` is set while the cloud itself says that the pending call is being carried out.
+    ``under_way`` is set while the cloud itself says that the pending call is being carried out, ``made_gone`` where it
+    says that there is no machine of that name.
     """
 
     allocation: Allocation | None
@@ -80,6 +81,7 @@ class CloudView:
     pending: Call | None = None
     pending_since: datetime | None = None
     under_way: bool = False
+    made_gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,12 @@ def stage_seconds(stage: Stage, patience: Patience) -> float:
 
 
 def enter(action: Action, step: Enter, now: datetime, patience: Patience) -> Action:
-    """Apply a change of stage to an action: a new deadline, the note, and what was learned on the way."""
+    """Apply a change of stage to an action: a new deadline, the note, and what was learned on the way.
+
+    An action that is cancelled after it launched a machine rolls back first: what nobody uses yet costs money already.
+    """
+    if step.stage == "cancelled" and action.made is not None:
+        step = replace(step, stage="rolling_back")
     closed = step.stage in CLOSED
     return replace(
         action,
@@ -320,6 +327,9 @@ def _launch(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> 
     if isinstance(cloud.fault, ProviderError) and not isinstance(cloud.fault, Transient):
         return Enter("cancelled", f"the new machine could not be launched: {cloud.fault}")
     if action.made is None:
+        if now >= action.deadline and isinstance(cloud.pending, Launch):
+            name = cloud.pending.name
+            return Enter("needs_human", f"it is not known whether {name} was launched - look for it, it costs money")
         return _overdue(action, now) or Perform(Launch(_labelled(action), action.new, f"scaleahead-{action.id}"))
     if cloud.made is not None and cloud.made.state == "running":
         return Enter("checkpointing" if action.checkpoint_required else "switching")
@@ -404,6 +414,8 @@ def _roll_back(action: Action, cloud: CloudView, job: JobStatus, now: datetime) 
     here = cloud.allocation
     if action.route in ("grow", "shrink"):
         return _take_size_back(action, cloud, now)
+    if action.route == "replace":
+        return _discard(action, cloud, now)
     if here is None:
         return _overdue(action, now) or Wait("the cloud does not show the machine")
     match here.state:
@@ -424,6 +436,20 @@ def _roll_back(action: Action, cloud: CloudView, job: JobStatus, now: datetime) 
                     return Perform(Start(action.target))
         case _:
             assert_never(here.state)
+
+
+def _discard(action: Action, cloud: CloudView, now: datetime) -> Step:
+    """Delete the machine that was launched and is not used. One just launched may not be shown yet: tell it first."""
+    told = isinstance(cloud.pending, Terminate)
+    if action.made is None or (cloud.made is not None and cloud.made.state == "terminated"):
+        return Enter("rolled_back", action.rollback_reason)
+    if told and cloud.made_gone:
+        return Enter("rolled_back", action.rollback_reason)
+    if now >= action.deadline:
+        return Enter("needs_human", f"the machine {action.made.id} was launched in vain and still costs money")
+    if told and cloud.under_way:
+        return Wait("the machine that is not used is being deleted")
+    return Perform(Terminate(action.made))
 
 
 def _take_size_back(action: Action, cloud: CloudView, now: datetime) -> Step:

@@ -143,7 +143,7 @@ class Operator:
     def _view(self, action: Action) -> act.CloudView:
         provider = self._providers[action.target.provider]
         allocation, fault = _described(provider, action.target)
-        made, _ = _described(provider, action.made) if action.made else (None, None)
+        made, lost = _described(provider, action.made) if action.made else (None, None)
         route: Route | None = None
         if allocation is not None and allocation.state != "terminated":
             wanted = action.old if action.stage == "rolling_back" else action.new
@@ -157,7 +157,8 @@ class Operator:
         pending = last.call if last is not None and last.state != "refused" else None
         since = last.sent_at if last is not None and pending is not None else None
         under_way = last is not None and last.operation is not None and last.operation.state == "running"
-        return act.CloudView(allocation, route, made, fault, pending, since, under_way)
+        gone = isinstance(lost, errors.NotFound)
+        return act.CloudView(allocation, route, made, fault, pending, since, under_way, gone)
 
     def _last_call(self, provider: Provider, action: Action) -> CallRecord | None:
         records = self._store.actions.calls(action.id)

@@ -446,3 +446,31 @@ async def test_hyperparameters_that_were_advised_are_handed_over_with_the_reques
     await world.settle()
     assert told == [{"batch_size": 256.0}]
     assert world.stage() == "done"
+
+
+async def test_a_replacement_that_comes_to_nothing_deletes_the_machine_it_launched(tmp_path: Path) -> None:
+    """The job gives no checkpoint; the new machine runs already, and must not go on costing money."""
+    world = World(tmp_path / "s.sqlite", recipe=LaunchRecipe("train"))
+    world.cloud.barrier(Barrier("m5.*", "r5.*", "families differ"))
+    world.deaf = True
+    decision = world.decide(route="replace")
+    world.store.decisions.add(decision)
+    world.intend(decision)
+    await world.settle()
+    assert world.stage() == "rolled_back"
+    calls = [r.call for r in world.cloud.records() if r.call in ("launch", "stop", "terminate") and r.outcome == "ok"]
+    assert calls == ["launch", "terminate"]
+    states = {machine.id: machine.state for machine in world.cloud.state().machines}
+    assert states.pop("vm-1") == "running"
+    assert set(states.values()) <= {"terminated"}
+
+
+async def test_a_launch_whose_outcome_stays_unknown_is_for_a_person(tmp_path: Path) -> None:
+    world = World(tmp_path / "s.sqlite", recipe=LaunchRecipe("train"))
+    world.cloud.barrier(Barrier("m5.*", "r5.*", "families differ"))
+    world.cloud.fault(Fault("launch", "AnswerLost", "before", times=1000))
+    decision = world.decide(route="replace")
+    world.store.decisions.add(decision)
+    world.intend(decision)
+    await world.settle()
+    assert world.stage() == "needs_human"
