@@ -112,7 +112,7 @@ def solve(market: Market, prior: Prior, costs: Costs, time: float, work: float, 
     values: dict[int, Singles] = {}
     last = steps - math.ceil(keep / looks) - 2
     for step in range(1, steps + 1):
-        low = max(0, step - todo - 1)  # with less slack there is more work left than now
+        low = max(0, step - todo - 2)  # less slack means more work left than now, a part of a step counted whole
         value: Singles = chain @ state[:, low:] + price
         _paced(value[2 * block * CLASSES :], costs.paces)
         if step >= last:

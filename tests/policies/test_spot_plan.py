@@ -166,3 +166,12 @@ def test_time_that_is_worth_something_is_not_waited_away():
     for worth, taken in ((0.0, WAIT), (20.0, ON_DEMAND)):
         plan = solve(market, PRIOR, replace(COSTS, value_of_time_usd_per_hour=worth), 300, 60, 1)
         assert plan.choose(market, 300, 60, WAIT) == taken
+
+
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.9])
+def test_a_part_of_a_look_changes_nothing(part: float):
+    seen = Availability(True, 30)
+    market = Market((seen,), seen)
+    plan = solve(market, PRIOR, COSTS, 180 + part, 60 + part, 3)
+    for gone in range(3):
+        assert plan.choose(market, 180 + part - gone, 60 + part, ON_DEMAND) == 0
