@@ -29,6 +29,8 @@ ENDS = 0.2
 ANALOGUES, STILLS = len(FADES), 5
 SOURCES = ANALOGUES + STILLS
 _LEAST = 3
+_OVERLAP = 4
+"""A lag is used where a quarter of the known bins, at most ``WINDOW``, lies over others: few may match by chance."""
 _NEWEST, _RECENT = 1.5, 12.0
 
 
@@ -94,11 +96,17 @@ def likeness(bins: Floats, size: Ints) -> tuple[Singles, Floats]:
     overlap = np.clip(size[:, None] - lag, 0, WINDOW)
     weight = np.maximum(shared[:, overlap].transpose(1, 0, 2), 1e-9)
     distance = np.matmul(fade.astype(np.float32)[None], apart) * fade.sum(axis=1)[None, :, None] / weight**2
-    usable = np.logical_and(lag >= 1, lag <= size[:, None] - _LEAST)
+    usable = np.logical_and(lag >= 1, lag <= _reach(size)[:, None])
     distance = np.where(usable[:, None], distance, np.inf)
-    least = np.where((size > _LEAST)[:, None, None], distance.min(axis=2, keepdims=True), 1.0)
+    least = np.where((_reach(size) >= 1)[:, None, None], distance.min(axis=2, keepdims=True), 1.0)
     ratio = 1 + (distance - least) / (SOFTNESS * (least + FLOOR))
     return (1 / (ratio * ratio * ratio)).astype(np.float32), least[..., 0].astype(np.float64)
+
+
+def _reach(size: Ints) -> Ints:
+    """Give the longest lag that is used; below 1 there is none."""
+    found: Ints = size - np.clip(size // _OVERLAP, _LEAST, WINDOW)
+    return found
 
 
 def wrapped(far: Ints, period: Ints, size: Ints) -> Ints:
@@ -106,7 +114,7 @@ def wrapped(far: Ints, period: Ints, size: Ints) -> Ints:
     most = np.clip(np.minimum(MOST_AHEAD, size // 2), 1, None)[:, None]
     turns = np.ceil(np.maximum(far - most, 0) / period[:, None]).astype(np.int64)
     near = far - turns * period[:, None]
-    found: Ints = np.clip(np.where(near < 1, near + period[:, None], near), 1, np.maximum(size - _LEAST, 1)[:, None])
+    found: Ints = np.clip(np.where(near < 1, near + period[:, None], near), 1, np.maximum(_reach(size), 1)[:, None])
     return found
 
 

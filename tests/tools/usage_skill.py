@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Console
 from rich.progress import Progress
 
 from daemon.backtest import arima, baselines, history, ours, windows
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         title: [one for fold in chosen.folds for one in mine if one.run.group in FOLDS[fold]]
         for title, mine in asked.items()
     }
-    with Progress() as progress:
+    with Progress(console=Console(stderr=True)) as progress:
         for title, mine in asked.items():
             for name, made in simple(mine, chosen.models, progress, title).items():
                 answers[title][name] = [windows.losses(mine, made)]
@@ -80,8 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         found[title][name] += ours.forecasts(forecaster, held, (), False, lambda _: None)[0]
                 progress.advance(task)
             for title, mine in asked.items():
-                answers[title].setdefault(OURS, []).append(windows.losses(mine, found[title][OURS]))
-                answers[title][PLAIN] = [windows.losses(mine, found[title][PLAIN])]
+                for name, made in found[title].items():
+                    if made:
+                        answers[title].setdefault(name, []).append(windows.losses(mine, made))
     tables = {title: table(asked[title], answers[title]) for title in asked}
     print(json.dumps(tables, indent=1) if chosen.json else "\n\n".join(drawn(*one) for one in tables.items()))
     return 0
@@ -131,7 +133,8 @@ def forecasters(taught: runs.Recorded, fold: int, chosen: argparse.Namespace, se
         weights_file.save(folder, {**others, **mine}, {"seed": str(seed)})
     parts = shipped(folder)
     assert not parts.reason, parts.reason
-    return {OURS: Recurrent(parts), PLAIN: Recurrent(shipped(folder / "none"))}
+    plain = {PLAIN: Recurrent(shipped(folder / "none"))} if seed == 0 else {}  # it has no seed
+    return {OURS: Recurrent(parts), **plain}
 
 
 def table(asked: Sequence[Question], found: Mapping[str, Sequence[Losses]]) -> dict[str, Any]:
