@@ -47,7 +47,7 @@ def quantiles(forecast: Forecast, name: str, levels: Sequence[float]) -> Floats:
     weights = np.repeat(forecast.probability[:, None], paths.shape[1], axis=1)
     deviation = forecast.deviations.get(name)
     if deviation is not None:
-        count = max(_NODES, -(-_POINTS // len(paths)))
+        count = max(_NODES, -(-_POINTS // len(paths))) | 1  # odd: a single path is its own median
         nodes = ndtri((np.arange(count)[:, None] + reversed_bits(len(paths))) / count)
         paths = (paths[None] + nodes[:, :, None] * deviation[None]).reshape(-1, paths.shape[1])
         weights = np.tile(weights / count, (count, 1))

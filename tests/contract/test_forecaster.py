@@ -90,3 +90,24 @@ def test_strange_data_never_raises(forecaster: Forecaster, history: History, odd
     forecaster.observe([history])
     sound(history, forecasts[0])
     sound(other, forecasts[1])
+
+
+@each_one
+@settings(max_examples=8)
+@given(batch=st.sampled_from([8.0, 32.0, 256.0]), length=st.sampled_from([64.0, 512.0]), most=st.floats(1.1, 8.0))
+def test_memory_never_falls_as_batch_or_length_grows(
+    forecaster: Forecaster, batch: float, length: float, most: float
+) -> None:
+    past = job([batch, batch * 2], [length, length])
+    kept = ("hp.batch_size", "hp.seq_len", "step_seconds", "usage.memory_gib")
+    past = replace(past, columns={name: past.columns[name] for name in kept})
+    for name, level in (("batch_size", batch * 2), ("seq_len", length)):
+        asked = [
+            replace(past, declared=(Declared(int(past.step[-1]) + 10, {name: level * factor}),))
+            for factor in np.linspace(1.0, most, 5)
+        ]
+        forecasts = forecaster.predict(asked, HORIZON)
+        for history, forecast in zip(asked, forecasts, strict=True):
+            sound(history, forecast)
+        peaks = [quantiles(forecast, "usage.memory_gib", (0.5, 0.99))[:, -1] for forecast in forecasts]
+        assert (np.diff(peaks, axis=0) >= -1e-9).all()

@@ -25,6 +25,10 @@ def test_paths_that_run_together_are_one_gaussian(count: int):
     np.testing.assert_allclose(found[:, 0], norm.ppf(LEVELS, 7.0, 2.0), atol=0.12)
 
 
+def test_a_single_path_is_its_own_median():
+    assert quantiles(forecast(np.full((1, 2), 7.0), np.ones((1, 2))), "x", (0.5,)).tolist() == [[7.0, 7.0]]
+
+
 def test_paths_apart_are_a_mixture():
     paths = np.repeat(np.array([[0.0], [10.0]]), 2, axis=1)
     found = quantiles(forecast(paths, np.ones((2, 2))), "x", (0.25, 0.75, 0.95))
