@@ -26,10 +26,11 @@ def replay(
     """Replay traces and give what to print. Raises ``Failure`` with one line."""
     if schedule not in ("declared", "inferred"):
         raise Failure(f"--schedule is {plain(schedule)!r} - give declared or inferred", 2)
-    if speeds != "known":
-        raise Failure("--speeds can only be known so far - leave it out", 2)
+    if speeds not in ("known", "learned"):
+        raise Failure(f"--speeds is {plain(speeds)!r} - give known or learned", 2)
     settings, made = _policy(policy, value_of_time)
     plan = Plan(_names(compare), "declared" if schedule == "declared" else "inferred", settings, made, boot)
+    plan = replace(plan, speeds="learned" if speeds == "learned" else "known")
     try:
         found = Parallel(n_jobs=jobs)(delayed(report.rows)(path, plan) for path in traces)
     except TraceError as error:

@@ -6,8 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, assert_never, get_args
 
+import numpy as np
+
 from daemon.replay import baselines, oracle
-from daemon.replay.run import Cautious, Declared, Persisting, Schedule, play
+from daemon.replay.learned import Learning, Told
+from daemon.replay.run import Cautious, Declared, Eyes, Persisting, Schedule, play
 from daemon.replay.trace import Trace, read
 from daemon.replay.world import Result
 from policies.base import Policy
@@ -17,6 +20,7 @@ from policies.types import Settings
 Name = Literal["static-peak", "static-best", "threshold", "reactive", "scaleahead", "oracle"]
 NAMES: tuple[Name, ...] = get_args(Name)
 ROUNDING = 1e-9
+Speeds = Literal["known", "learned"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class Plan:
     settings: Settings
     policy: Policy
     boot_seconds: float | None = None
+    speeds: Speeds = "known"
 
 
 def rows(path: Path, plan: Plan) -> list[Row]:
@@ -74,16 +79,30 @@ def _played(name: Name, trace: Trace, plan: Plan) -> Result:
         case "threshold":
             return baselines.threshold(trace)
         case "reactive":
-            return play(trace, Reactive(), Persisting(trace), replace(plan.settings, kind="reactive"))
+            eyes = _eyes(Persisting(trace), trace, plan)
+            return play(trace, Reactive(), eyes, replace(plan.settings, kind="reactive"))
         case "scaleahead":
-            if not plan.policy.foresees:
-                return play(trace, plan.policy, Persisting(trace), plan.settings)
-            eyes = Declared(trace) if plan.schedule == "declared" else Cautious(trace)
-            return play(trace, plan.policy, eyes, plan.settings)
+            sight = _sight(trace, plan)
+            return play(trace, plan.policy, _eyes(sight, trace, plan), plan.settings)
         case "oracle":
             raise AssertionError("the oracle is solved, not played")
         case _:
             assert_never(name)
+
+
+def _sight(trace: Trace, plan: Plan) -> Declared | Cautious | Persisting:
+    if not plan.policy.foresees:
+        return Persisting(trace)
+    return Declared(trace) if plan.schedule == "declared" else Cautious(trace)
+
+
+def _eyes(eyes: Told, trace: Trace, plan: Plan) -> Eyes:
+    """Take the profile away from the eyes where speeds are to be learned."""
+    if plan.speeds == "known":
+        return eyes
+    settings = plan.settings
+    margin, value = settings.safety.memory_margin, settings.value_of_time_usd_per_hour
+    return Learning(eyes, trace, margin, value, np.random.default_rng(0))
 
 
 def summary(found: Sequence[Row]) -> Mapping[str, Mapping[str, float]]:
