@@ -169,7 +169,7 @@ class Learning:
         return found
 
     def _drawn(self, latents: int) -> Floats:
-        """Give standard normals [D, L], the same at every look: the levels of each latent evenly spread, and shuffled."""
+        """Give standard normals [D, L], the same at every look: even levels for each latent, shuffled."""
         levels = ndtri((np.arange(DRAWS) + 0.5) / DRAWS)
         while len(self._columns) < latents:
             self._columns.append(self.random.permutation(levels))
