@@ -353,7 +353,9 @@ def replay(
     value_of_time: Annotated[float | None, typer.Option(min=0, help="Dollars that an hour is worth.")] = None,
     policy: Annotated[Path | None, typer.Option(help="Policy file with the policy to replay.")] = None,
     schedule: Annotated[str, typer.Option(help="declared or inferred.")] = "declared",
-    speeds: Annotated[str, typer.Option(help="known: step times come from the trace, as from a profile.")] = "known",
+    speeds: Annotated[
+        str, typer.Option(help="known: from a profile of all offers; learned: only what runs is seen.")
+    ] = "known",
     compare: Annotated[
         str | None, typer.Option(help="Policies to compare, with commas between; all without it.")
     ] = None,

@@ -11,7 +11,7 @@ from api import plot, replay_plot
 from api.client_http import Failure
 from api.text import plain
 from daemon.replay import report
-from daemon.replay.report import KNOWN, NAMES, Name, Plan, Replayed
+from daemon.replay.report import KNOWN, NAMES, Name, Plan, Replayed, Speeds
 from daemon.replay.run import Schedule
 from daemon.replay.trace import TraceError
 from policies import config
@@ -29,13 +29,14 @@ def replay(
     """Replay traces, draw a picture of each if asked, and give what to print. Raises ``Failure`` with one line."""
     if schedule not in ("declared", "inferred"):
         raise Failure(f"--schedule is {plain(schedule)!r} - give declared or inferred", 2)
-    if speeds != "known":
-        raise Failure("--speeds can only be known so far - leave it out", 2)
+    if speeds not in ("known", "learned"):
+        raise Failure(f"--speeds is {plain(speeds)!r} - give known or learned", 2)
     if picture is not None:
         plot.check(picture)
     settings, made = _policy(policy, value_of_time)
     known: Schedule = "declared" if schedule == "declared" else "inferred"
-    plan = Plan(_names(compare), known, settings, made, boot, noise, seed, redraw)
+    told: Speeds = "learned" if speeds == "learned" else "known"
+    plan = Plan(_names(compare), known, settings, made, boot, noise, seed, redraw, told)
     try:
         found: list[Replayed] = Parallel(n_jobs=jobs)(delayed(report.replayed)(path, plan) for path in traces)
     except TraceError as error:

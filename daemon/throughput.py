@@ -25,6 +25,8 @@ ITERATIONS = 12
 LONGEST_STEP = 2.0
 """No latent moves further in one Gauss-Newton step, so that a poor start cannot run away."""
 
+UNTOLD_FILL = 0.5
+
 _SECONDS, _SHARE, _SYNC, _GPUS = 0, 1, 2, 5
 
 
@@ -43,19 +45,20 @@ class Law:
     """What public profiles say before a job has shown anything.
 
     ``grows`` and ``fixed`` are powers of (float32 rate, tensor gain, bandwidth) by which both parts of ``T_grad`` get
-    faster; ``share`` is the logit of the part that grows with the batch; ``sync`` the logarithms of ``T_sync`` over
-    ``T_grad`` within a node by NVLink, within a node without it, and between nodes; the ``*_spread`` are prior
+    faster; ``share`` is the logit of the part that grows with the batch, and ``sync`` the logarithms of ``T_sync`` over
+    ``T_grad`` within a node by NVLink, within a node without it, and between nodes, both for a pass that fills the
+    memory of the GPU; the ``*_spread`` are prior
     standard deviations, ``noise`` that of one observation's logarithm. Fitted by ``tests.tools.speed_skill --fit``;
     the spreads of GPUs and the noise are set so that 80 % intervals hold (docs/decision-quality.md).
     """
 
     grows: tuple[float, float, float] = (0.82, 0.31, 0.54)
     fixed: tuple[float, float, float] = (0.25, 0.0, 0.19)
-    share: float = 0.7
-    share_spread: float = 2.2
-    sync: tuple[float, float, float] = (-2.0, -1.6, -0.5)
-    sync_spread: tuple[float, float, float] = (2.0, 0.8, 2.4)
-    growth: tuple[float, float, float] = (0.13, 0.34, 0.1)
+    share: float = 2.6
+    share_spread: float = 1.4
+    sync: tuple[float, float, float] = (-2.5, -2.9, -1.5)
+    sync_spread: tuple[float, float, float] = (1.5, 1.6, 1.3)
+    growth: tuple[float, float, float] = (0.0, 0.37, 0.22)
     gamma: float = 1.0
     grows_spread: float = 0.5
     fixed_spread: float = 0.6
@@ -65,11 +68,11 @@ class Law:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learned:
-    """A job's posterior. ``gpus`` are the models that have latents, the first being the reference."""
+    """A job's posterior. ``gpus`` are the models that have latents; ``full`` is the batch that fills the first one."""
 
     law: Law
     gpus: tuple[str, ...]
-    batch: float
+    full: float
     at: Floats
     covariance: Floats
 
@@ -91,17 +94,24 @@ class Learned:
         old = len(self.at)
         mean, prior = _prior(self.law, (*self.gpus, *new), 0.0)
         mean[:old], prior[:old, :old] = self.at, self.covariance
-        return Learned(self.law, (*self.gpus, *new), self.batch, mean, prior)
+        return Learned(self.law, (*self.gpus, *new), self.full, mean, prior)
 
 
-def learn(law: Law, points: Sequence[Point], seconds: Sequence[float]) -> Learned:
-    """Learn from steps that took ``seconds``. Raises ``ValueError`` without any: a step has no scale then."""
+def learn(law: Law, points: Sequence[Point], seconds: Sequence[float], full: float | None = None) -> Learned:
+    """Learn from steps that took ``seconds``.
+
+    ``full`` is the batch that fills the first point's GPU; untold, the first pass is taken to fill half of it. Raises
+    ``ValueError`` without an observation: a step has no scale then.
+    """
     if not points:
         raise ValueError("no step was observed - give the present machine's")
     gpus = tuple(dict.fromkeys(point.gpu for point in points))
-    mean, covariance = _prior(law, gpus, float(np.log(seconds[0])))
+    full = full or points[0].batch / UNTOLD_FILL
+    share = 1 / (1 + np.exp(-law.share))
+    of_full = 1 - share + share * points[0].batch / full
+    mean, covariance = _prior(law, gpus, float(np.log(seconds[0]) - np.log(of_full)))
     known = np.log(np.asarray(seconds, dtype=np.float64))
-    start = Learned(law, gpus, points[0].batch, mean, covariance)
+    start = Learned(law, gpus, full, mean, covariance)
     at = mean
     for _ in range(ITERATIONS):
         found, slope = _law(start, at, points)
@@ -111,7 +121,7 @@ def learn(law: Law, points: Sequence[Point], seconds: Sequence[float]) -> Learne
         at = at + step * min(1.0, LONGEST_STEP / max(longest, 1e-12))
         if longest < 1e-6:
             break
-    return Learned(law, gpus, points[0].batch, at, covariance - gain @ slope @ covariance)
+    return Learned(law, gpus, full, at, covariance - gain @ slope @ covariance)
 
 
 def _prior(law: Law, gpus: tuple[str, ...], log_seconds: float) -> tuple[Floats, Floats]:
@@ -125,6 +135,11 @@ def _prior(law: Law, gpus: tuple[str, ...], log_seconds: float) -> tuple[Floats,
         spread[_GPUS + 2 * i] = law.fixed_spread if known else law.unknown_spread
         spread[_GPUS + 2 * i + 1] = law.grows_spread if known else law.unknown_spread
     return mean, np.diag(spread**2)
+
+
+def at(job: Learned, latents: Floats, points: Sequence[Point]) -> tuple[Floats, Floats]:
+    """Give log seconds float[P] and their slopes float[P, L] where the latents have these values."""
+    return _law(job, latents, points)
 
 
 def kind(point: Point) -> int:
@@ -141,10 +156,11 @@ def _law(job: Learned, at: Floats, points: Sequence[Point]) -> tuple[Floats, Flo
     faster = _faster(job)
     share = 1.0 / (1.0 + np.exp(-at[_SHARE]))
     fixed = np.exp(at[_SECONDS] - faster[gpu, 0] + at[_GPUS + 2 * gpu]) * (1 - share)
-    grows = np.exp(at[_SECONDS] - faster[gpu, 1] + at[_GPUS + 2 * gpu + 1]) * share * batch / job.batch
+    grows = np.exp(at[_SECONDS] - faster[gpu, 1] + at[_GPUS + 2 * gpu + 1]) * share * batch / job.full
     grad = fixed + grows
     way = np.array([kind(point) for point in points], dtype=np.int64)
-    one_sync = np.exp(at[_SECONDS] + at[_SYNC + way])
+    # Faster GPUs come with faster links: the profiles tell T_sync over T_grad of the same GPU.
+    one_sync = np.exp(at[_SECONDS] - faster[gpu, 1] + at[_SYNC + way])
     sync = np.where(replicas > 1, one_sync * (1 + np.array(law.growth)[way] * np.maximum(replicas - 2, 0)), 0.0)
     powers = grad**law.gamma + sync**law.gamma
     last = powers ** (1 / law.gamma)

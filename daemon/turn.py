@@ -94,7 +94,7 @@ def case(
     """Gather the engine's case. Offers of groups are other sizes of the group; those of VMs are other machines."""
     group = allocation.target.kind == "group"
     candidates = [
-        engine.Candidate(offer, _group_route(allocation.offer, offer) if group else "in_place")
+        engine.Candidate(offer, _group_route(allocation.offer, offer) if group else vm_route(allocation.offer, offer))
         for offer in offers
         if offer.id != allocation.offer.id
     ]
@@ -104,6 +104,13 @@ def case(
         memory_floor_gib=status.memory_floor_gib, gpu_memory_floor_gib=status.gpu_memory_floor_gib,
         spent_usd=spent_usd, deadline=job.deadline, budget_usd=_least(job.budget_usd, settings.limits.usd_total),
     )  # fmt: skip
+
+
+def vm_route(current: Offer, offer: Offer) -> engine.MoveRoute:
+    """Guess the way from a VM to an offer, before its cloud is asked: no machine is modified into another place."""
+    elsewhere = (current.provider, current.region) != (offer.provider, offer.region)
+    zones = current.zone is not None and offer.zone is not None and current.zone != offer.zone
+    return "replace" if elsewhere or zones else "in_place"
 
 
 def _group_route(current: Offer, offer: Offer) -> engine.MoveRoute:

@@ -13,6 +13,7 @@ from daemon.forecast import ensemble
 from daemon.replay import baselines, churn, oracle
 from daemon.replay.cautious import Cautious
 from daemon.replay.churn import Launch, Move
+from daemon.replay.learned import Learning, Told
 from daemon.replay.noisy import Noisy
 from daemon.replay.run import Declared, Eyes, Persisting, Run, Schedule
 from daemon.replay.trace import Trace, read, redrawn
@@ -26,6 +27,7 @@ KNOWN: tuple[Name, ...] = get_args(Name)
 NAMES = KNOWN[:-1]
 """What is compared unless told otherwise. ``unwarned`` is the best plan that takes no chance on a jump."""
 ROUNDING = 1e-9
+Speeds = Literal["known", "learned"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class Plan:
     noise: float = 0.0
     seed: int = 0
     redraw: bool = False
+    speeds: Speeds = "known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +120,7 @@ def _ran(name: Name, trace: Trace, plan: Plan) -> _Ran:
         case "reactive":
             return _played(trace, Reactive(), Persisting(trace), replace(plan.settings, kind="reactive"), plan)
         case "scaleahead":
-            eyes = _eyes(trace, plan.schedule) if plan.policy.foresees else Persisting(trace)
-            return _played(trace, plan.policy, eyes, plan.settings, plan)
+            return _played(trace, plan.policy, _sight(trace, plan), plan.settings, plan)
         case "oracle" | "unwarned":
             best = oracle.solve(trace, value, unwarned=name == "unwarned")
             return _Ran(Result(best.usd, best.hours, 0, best.moves, 0.0), oracle.track(trace, best))
@@ -130,7 +132,8 @@ def _watched(world: World) -> _Ran:
     return _Ran(world.result(), world.track)
 
 
-def _played(trace: Trace, policy: Policy, eyes: Eyes, settings: Settings, plan: Plan) -> _Ran:
+def _played(trace: Trace, policy: Policy, sight: Told, settings: Settings, plan: Plan) -> _Ran:
+    eyes = _eyes(sight, trace, plan)
     if plan.noise > 0:
         eyes = Noisy(eyes, plan.noise, _random(trace, plan))
     run = Run(trace, policy, eyes, settings)
@@ -143,14 +146,25 @@ def _random(trace: Trace, plan: Plan) -> np.random.Generator:
     return np.random.default_rng((plan.seed, zlib.crc32(trace.job.encode())))
 
 
-def _eyes(trace: Trace, schedule: Schedule) -> Eyes:
-    match schedule:
+def _sight(trace: Trace, plan: Plan) -> Told:
+    if not plan.policy.foresees:
+        return Persisting(trace)
+    match plan.schedule:
         case "declared":
             return Declared(trace)
         case "inferred":
             return Cautious(trace, ensemble.shipped().schedules)
         case _:
-            assert_never(schedule)
+            assert_never(plan.schedule)
+
+
+def _eyes(eyes: Told, trace: Trace, plan: Plan) -> Eyes:
+    """Take the profile away from the eyes where speeds are to be learned."""
+    if plan.speeds == "known":
+        return eyes
+    settings = plan.settings
+    margin, value = settings.safety.memory_margin, settings.value_of_time_usd_per_hour
+    return Learning(eyes, trace, margin, value, np.random.default_rng(0))
 
 
 def summary(found: Sequence[Row], moves: Sequence[Move] = ()) -> Mapping[str, Mapping[str, float]]:

@@ -67,7 +67,7 @@ def test_a_policy_file_gives_the_value_of_time(file: Path, capsys: pytest.Captur
     ("more", "words"),
     [
         (["--compare", "best"], "no policy"), (["--schedule", "guessed"], "--schedule"),
-        (["--speeds", "learned"], "--speeds"), (["--policy", "none.yaml"], "cannot be read"),
+        (["--speeds", "guessed"], "--speeds"), (["--policy", "none.yaml"], "cannot be read"),
     ],
 )  # fmt: skip
 def test_wrong_use_is_one_line(file: Path, capsys: pytest.CaptureFixture[str], more: list[str], words: str) -> None:

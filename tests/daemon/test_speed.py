@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from daemon.gpus import DATA_SHEETS
-from daemon.speed import Speeds, learn
+from daemon.speed import Speeds, learn, point
 from daemon.types import History
 from providers.types import Offer, Price, Resources
 
@@ -109,7 +109,7 @@ def test_steps_at_another_length_teach_nothing_of_the_present_one() -> None:
     columns = {**ran.columns, "hp.seq_len": np.array([128.0] * 4 + [512.0] * 4)}
     steps = learn(History("j", ran.step, ran.at_s, columns, ran.offers), here).steps
     assert steps is not None
-    assert steps.at[0] == pytest.approx(math.log(5.0), abs=0.01)
+    assert np.exp(steps.log_seconds([point(here, 8.0)])[0]) == pytest.approx([5.0], rel=0.01)
 
 
 def test_hyperparameters_that_are_not_known_are_one_setting() -> None:

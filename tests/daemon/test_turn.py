@@ -1,6 +1,7 @@
 """What a policy is shown of a job: newest values, how a step grows with the batch, and the option of letting go."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,11 @@ import pytest
 
 from daemon import engine, turn
 from daemon.types import History
-from providers.types import Allocation, Target
+from providers.types import Allocation, Offer, Price, Resources, Target
 from tests.policies.situations import stay
 
 HERE = stay().offer
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
 MACHINE = Allocation(Target("aws", "vm", "i-1", "us-east-1a"), "running", HERE)
 
 
@@ -57,3 +59,17 @@ def test_a_running_machine_can_be_let_go_for_the_dollars_of_its_stop():
 )
 def test_nothing_else_can_be_let_go(change: dict[str, Any]):
     assert turn.release(replace(MACHINE, **change), stay(), engine.MoveCost()) is None
+
+
+def offer(region: str, zone: str | None, provider: str = "aws") -> Offer:
+    return Offer(provider, region, "m5.large", Resources(2, 8), Price(0.1, "a test", NOW), zone=zone)
+
+
+@pytest.mark.parametrize(
+    ("there", "way"),
+    [(offer("us-east-1", "us-east-1a"), "in_place"), (offer("us-east-1", None), "in_place"),
+     (offer("us-east-1", "us-east-1b"), "replace"), (offer("eu-west-1", None), "replace"),
+     (offer("us-east-1", None, "gcp"), "replace")],
+)  # fmt: skip
+def test_no_machine_is_modified_into_another_place(there: Offer, way: str) -> None:
+    assert turn.vm_route(offer("us-east-1", "us-east-1a"), there) == way

@@ -108,37 +108,40 @@ def fit_sync(profiles: Mapping[Workload, Seconds]) -> tuple[Floats, Floats]:
     """Fit synchronisation to steps on several GPUs over the step on one, by least absolute error.
 
     Gives gamma, the three logarithms of sync and their growth, as in ``Law``; then the standard deviations of the
-    logarithms, from the 10 % and 90 % quantiles of what each step would say alone.
+    logarithms, from the steps that alone would say more: the lower half, of steps without any synchronisation to be
+    seen, has no end.
     """
     rows: list[tuple[float, ...]] = []
     for seconds in profiles.values():
         for gpu, curve in single(seconds).items():
-            middle = curve[sorted(curve)[len(curve) // 2]]
+            full = curve[max(curve)]
             several = [p for p in seconds if p.gpu == gpu and p.replicas > 1 and p.batch in curve]
-            rows += [(kind(p), p.replicas, curve[p.batch], middle, seconds[p], 1 / len(several)) for p in several]
-    kinds, count, one, middle, actual, weight = np.array(rows).T
+            rows += [(kind(p), p.replicas, curve[p.batch], full, seconds[p], 1 / len(several)) for p in several]
+    kinds, count, one, full, actual, weight = np.array(rows).T
     way = kinds.astype(np.int64)
 
     def loss(x: Floats) -> float:
-        sync = middle * np.exp(x[1:4])[way] * (1 + x[4:][way] * (count - 2))
+        sync = full * np.exp(x[1:4])[way] * (1 + x[4:][way] * (count - 2))
         miss = np.log((one ** x[0] + sync ** x[0]) ** (1 / x[0]) / actual)
         return float(np.average(np.sqrt(miss**2 + 0.05**2), weights=weight))
 
     bounds = [(1, 10), *[(-6, 2)] * 3, *[(0, 1)] * 3]
     found = minimize(loss, [1.5, -2, -2, -1, 0.1, 0.1, 0.1], method="L-BFGS-B", bounds=bounds).x
-    alone = np.log(np.maximum(actual / one - 1, 0.005) * one / middle)
-    wide = [float(np.diff(np.quantile(alone[way == k], (0.1, 0.9)))[0]) / 2.5631 for k in range(3)]
+    alone = np.log(np.maximum(actual / one - 1, 0.005) * one / full)
+    above = np.maximum(alone - found[1:4][way], 0.0)
+    kept = weight * (above > 0)
+    wide = [float(np.sqrt(np.average(above[way == k] ** 2, weights=kept[way == k]))) for k in range(3)]
     return np.asarray(found), np.array(wide)
 
 
 def shares(profiles: Mapping[Workload, Seconds]) -> tuple[float, float]:
-    """Give median and standard deviation of the logit of the share that grows with the batch, at the middle batch."""
+    """Give median and standard deviation of the logit of the share that grows with the batch, at the largest batch."""
     found: list[float] = []
     for seconds in profiles.values():
         for curve in single(seconds).values():
             fixed, each = _line(curve)
             if len(curve) > 2:
-                share = each / (fixed / sorted(curve)[len(curve) // 2] + each)
+                share = each / (fixed / max(curve) + each)
                 found.append(float(logit(np.clip(share, 0.02, 0.98))))
     return float(np.median(found)), float(np.std(found))
 
@@ -257,7 +260,11 @@ def by_law(law: Law) -> Guess:
     """Guess by the law, as the daemon does."""
 
     def guess(known: Seconds, asked: Point) -> tuple[float, float]:
-        found, spread = learn(law, list(known), list(known.values())).asked([asked.gpu]).log_seconds([asked])
+        found, spread = (
+            learn(law, list(known), list(known.values()), max(p.batch for p in known))
+            .asked([asked.gpu])
+            .log_seconds([asked])
+        )
         return float(found[0]), float(np.hypot(spread[0], law.noise))
 
     return guess
