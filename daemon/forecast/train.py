@@ -1,7 +1,7 @@
 """Edge: train the recurrent networks from history files and made-up runs, and write weights with their checksum.
 
 ``python -m daemon.forecast.train --history FILE... --out DIR --minutes N [--calibrate GROUP...]
-[--hold-out GROUP...] [--nets schedule curve usage] [--start DIR] [--seed S]``
+[--hold-out GROUP...] [--nets schedule curve usage] [--start DIR] [--seed S] [--steps N]``
 """
 
 import argparse
@@ -14,11 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from daemon.forecast import curve, prior, runs, schedule, spread, usage, weights_file
+from daemon.forecast import curve_train, prior, runs, schedule, spread, usage, weights_file
 from daemon.forecast.lessons import (
     QuantileLessons,
     ScheduleLessons,
-    curve_lessons,
     schedule_lessons,
     usage_lessons,
 )
@@ -44,11 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     taught, judged = runs.split(taught, set(chosen.calibrate))
     nets = fresh(chosen.seed)
     if begun is not None:
-        nets = {part: restore(net, begun.part(part)) for part, net in nets.items()}
+        kept_on = [part for part in nets if part != "curve" or "curve" not in chosen.nets]
+        nets |= {part: restore(nets[part], begun.part(part)) for part in kept_on}
     shares = {part: SHARES[part] * chosen.minutes * 60 for part in chosen.nets}
     for part, share in shares.items():
-        nets[part] = _teach(part, nets[part], taught, share / sum(SHARES[one] for one in shares), chosen.seed)
-    widen(nets["curve"], judged.curves, curve_lessons)
+        if part == "curve":
+            nets[part] = curve_train.teach((*taught.curves, *judged.curves), chosen.steps, chosen.seed)
+        else:
+            nets[part] = _teach(part, nets[part], taught, share / sum(SHARES[one] for one in shares), chosen.seed)
     widen(nets["usage"], judged.usages, usage_lessons)
     tensors = {
         f"{part}.{name}": value.detach().numpy().astype(np.float32)
@@ -66,9 +68,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m daemon.forecast.train", description="train the recurrent nets")
     parser.add_argument("--history", nargs="*", default=[], type=Path, help="history files (CSV or Parquet)")
     parser.add_argument("--out", required=True, type=Path, help="folder for weights and checksum")
-    parser.add_argument("--minutes", type=float, default=8.0, help="time for all nets together")
+    parser.add_argument("--minutes", type=float, default=8.0, help="time for the nets but the curves'")
+    parser.add_argument("--steps", type=int, default=1000, help="steps for each of the curve nets")
     parser.add_argument("--hold-out", nargs="*", default=[], help="groups or owners kept for the score")
-    parser.add_argument("--calibrate", nargs="*", default=[], help="groups kept for setting the spread")
+    parser.add_argument("--calibrate", nargs="*", default=[], help="groups kept for setting the spread of usage")
     parser.add_argument("--nets", nargs="*", default=list(SHARES), choices=list(SHARES), help="which to train")
     parser.add_argument("--start", type=Path, help="folder of weights to go on from")
     parser.add_argument("--seed", type=int, default=0)
@@ -79,8 +82,6 @@ def _teach(part: str, net: nn.Module, taught: runs.Recorded, seconds: float, see
     match part:
         case "schedule":
             return teach_schedules(net, taught.plans, seconds, seed)
-        case "curve":
-            return teach_quantiles(net, taught.curves, seconds, seed + 1, prior.curve, curve_lessons)
         case _:
             return teach_quantiles(net, taught.usages, seconds, seed + 2, prior.usage, usage_lessons)
 
@@ -91,7 +92,7 @@ def fresh(seed: int) -> dict[str, nn.Module]:
     levels = len(spread.LEVELS)
     return {
         "schedule": ScheduleNet(SEQUENCE, STATIC, schedule.CLASSES),
-        "curve": QuantileNet(curve.SEQUENCE, curve.STATIC, curve.QUERY, curve.CENTRES, curve.HIDDEN, levels),
+        "curve": curve_train.fresh(seed),
         "usage": QuantileNet(usage.SEQUENCE, usage.STATIC, usage.QUERY, usage.CENTRES, usage.HIDDEN, levels),
     }
 
