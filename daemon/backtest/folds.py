@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ import numpy as np
 from daemon.backtest import baselines, history, ours, score
 from daemon.backtest.baselines import Answer
 from daemon.backtest.history import HistoryError, Run
-from daemon.backtest.question import Question, ask
+from daemon.backtest.question import Question, ask, earlier_runs
+from daemon.backtest.question import history as past
 from daemon.forecast import curve_train, weights_file
+from daemon.forecast.base import Horizon
 from daemon.forecast.curve import Curves
 from daemon.forecast.ensemble import Parts, Recurrent
 from daemon.forecast.prior import Series
@@ -26,12 +29,14 @@ from daemon.forecast.runs import FEWEST, LARGEST
 from daemon.forecast.schedule import Schedules
 from daemon.forecast.usage import Usages
 from daemon.forecast.weights_file import Weights
-from daemon.types import Floats
+from daemon.types import Declared, Floats
 
 OURS = "scaleahead"
 UNCALIBRATED = "without calibration"
+LEARNED = "with earlier runs"
 CLOSED = "without recurrent part"
 AT = (0.2, 0.4, 0.6, 0.8)
+POINTS = 48
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -107,10 +112,11 @@ def questions(
     for place, (_, run) in enumerate(runs):
         if part[place] in (-1, fold[run.group]):
             groups.setdefault(run.group, []).append(place)
+    before = earlier_runs([run for _, run in runs])
     found = []
     for _, places in sorted(groups.items()):
         for place in sorted(random.choice(places, min(per_group, len(places)), replace=False).tolist()):
-            made = [ask(runs[place][1], target, seen, None) for seen in AT]
+            made = [ask(runs[place][1], target, seen, None, before[place]) for seen in AT]
             found += [(runs[place][0], question) for question in made if question is not None]
     return found
 
@@ -155,7 +161,7 @@ def _taught(
     teach: Callable[[Sequence[Series], int], Weights],
 ) -> dict[str, list[Answer]]:
     """Answer every question with weights taught without its fold."""
-    found: dict[str, list[Answer | None]] = {name: [None] * len(asked) for name in (OURS, UNCALIBRATED)}
+    found: dict[str, list[Answer | None]] = {name: [None] * len(asked) for name in (OURS, UNCALIBRATED, LEARNED)}
     for number in sorted(set(fold.values())):
         told = [
             one
@@ -165,8 +171,14 @@ def _taught(
         ]
         weights = teach(told, number)
         mine = [place for place, (_, question) in enumerate(asked) if fold[question.run.group] == number]
-        for name, curves in ((OURS, Curves(weights)), (UNCALIBRATED, Curves(weights, calibrated=False))):
-            for place, answer in zip(mine, _answers(curves, [asked[place] for place in mine]), strict=True):
+        here = [asked[place] for place in mine]
+        made = {
+            OURS: _answers(Curves(weights), here),
+            UNCALIBRATED: _answers(Curves(weights, calibrated=False), here),
+            LEARNED: _answers(Curves(weights), here, learn=True),
+        }
+        for name, answers in made.items():
+            for place, answer in zip(mine, answers, strict=True):
                 found[name][place] = answer
     return {name: [one for one in answers if one is not None] for name, answers in found.items()}
 
@@ -186,9 +198,21 @@ def series(file: str, run: Run) -> list[Series]:
     return found
 
 
-def _answers(curves: Curves, asked: Sequence[tuple[str, Question]]) -> list[Answer]:
+def _answers(curves: Curves, asked: Sequence[tuple[str, Question]], learn: bool = False) -> list[Answer]:
+    """Let the curves answer, with the jobs' earlier runs or without.
+
+    The step that is asked is made a point of the grid, by declaring that nothing changes there.
+    """
     forecaster = Recurrent(Parts(Schedules(None), curves, Usages(None)))
-    return ours.forecasts(forecaster, [question for _, question in asked], (), False, lambda _: None)[0]
+    found = []
+    for place in range(0, len(asked), ours.BATCH):
+        batch = [question for _, question in asked[place : place + ours.BATCH]]
+        known = [one if learn else replace(one, earlier=()) for one in batch]
+        told = [replace(past(one), declared=(Declared(int(one.steps[0]), {}),)) for one in known]
+        ahead = max(int(one.steps[0] - one.now) for one in batch)
+        made = forecaster.predict(told, Horizon(max(ahead, 1), POINTS, ours.TRAJECTORIES))
+        found += [ours.read(question, forecast) for question, forecast in zip(batch, made, strict=True)]
+    return found
 
 
 def _scored(

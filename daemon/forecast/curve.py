@@ -78,7 +78,7 @@ class Curves:
         found = []
         for share in hindsight.ORIGINS:
             then = hindsight.before(rows, share)
-            known: Flags = then.seen.any(axis=1)
+            known: Flags = np.asarray(then.seen.any(axis=1))
             # A row of which nothing had been seen then is told as it is now, and what is found of it is dropped.
             whole = replace(then, seen=np.where(known[:, None], then.seen, rows.seen))
             at = np.where(known, then.steps[:, -1], now[:, 0])

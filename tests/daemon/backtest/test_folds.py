@@ -54,7 +54,13 @@ def test_no_fold_is_taught_the_groups_that_it_is_asked_about(
     ours = [row for row in found["rows"] if row["method"] == folds.OURS]
     assert [row["n"] for row in ours] == [18] * 4
     assert all(row["paired"]["difference"] == 0 for row in ours)
-    assert {row["method"] for row in found["rows"]} >= {"last_value", "power_law", folds.CLOSED, folds.UNCALIBRATED}
+    assert {row["method"] for row in found["rows"]} >= {
+        "last_value",
+        "power_law",
+        folds.CLOSED,
+        folds.UNCALIBRATED,
+        folds.LEARNED,
+    }
 
 
 def test_sets_are_left_out_with_their_fold(file: Path, monkeypatch: pytest.MonkeyPatch):
