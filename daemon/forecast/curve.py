@@ -1,14 +1,13 @@
 """Pure decisions: where metrics are heading, as evenly spread quantile paths around an ensemble of simple laws."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from daemon.forecast import hindsight, spread
 from daemon.forecast import seen as seeing
 from daemon.forecast.neighbours import leaned
-from daemon.forecast.rows import Flags, Rows, grid, newest, stack, totals
+from daemon.forecast.rows import Rows, grid, newest, stack, totals
 from daemon.forecast.schedule import ScheduleSamples
 from daemon.forecast.seen import FARTHEST, FEW, SEQUENCE, STATIC, Encoded, encode, partners
 from daemon.forecast.weights_file import Weights
@@ -77,14 +76,11 @@ class Curves:
         last = seen.values(np.zeros(len(rows)))[:, None]
         found = []
         for share in hindsight.ORIGINS:
-            then = hindsight.before(rows, share)
-            known: Flags = np.asarray(then.seen.any(axis=1))
-            # A row of which nothing had been seen then is told as it is now, and what is found of it is dropped.
-            whole = replace(then, seen=np.where(known[:, None], then.seen, rows.seen))
-            at = np.where(known, then.steps[:, -1], now[:, 0])
-            past = encode(whole, at, total, partner)
+            then, begun = hindsight.before(rows, share)
+            at = np.where(begun, then.steps[:, -1], now[:, 0])
+            past = encode(then, at, total, partner)
             place = hindsight.place_of(self.quantiles(past, now)[:, 0], past.scaled(last)[:, 0])
-            found.append(np.where(known & ~past.flat & (at < now[:, 0]), place, np.nan))
+            found.append(np.where(begun & ~past.flat & (at < now[:, 0]), place, np.nan))
         return found
 
     def quantiles(self, seen: Encoded, ahead: Floats) -> Floats:

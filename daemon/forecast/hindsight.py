@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import ndtri
 
-from daemon.forecast.rows import Rows
+from daemon.forecast.rows import Flags, Rows
 from daemon.forecast.spread import LEVELS
 from daemon.types import Floats, Ints
 
@@ -24,8 +24,11 @@ MOST = 4.0
 _SCORES = ndtri(LEVELS)
 
 
-def before(rows: Rows, share: float) -> Rows:
-    """Give the rows as they stood when a part of each job's rows had been seen; nothing is seen in shorter ones."""
+def before(rows: Rows, share: float) -> tuple[Rows, Flags]:
+    """Give the rows as they stood when a part of each job's rows had been seen, and which of them had begun by then.
+
+    A row that had not, or of a job of under ``LEAST_ROWS`` rows, stays as it is.
+    """
     length = rows.values.shape[1]
     oldest = np.argmax(rows.seen, axis=1)
     start = np.full(int(rows.job.max(initial=0)) + 1, length)
@@ -35,9 +38,12 @@ def before(rows: Rows, share: float) -> Rows:
     gone = count - np.maximum(np.round(share * count), 1).astype(np.int64)
     place = np.arange(length)[None] - gone[:, None]
     source = np.maximum(place, 0)
-    seen = np.take_along_axis(rows.seen, source, axis=1) & (place >= 0) & (count >= LEAST_ROWS)[:, None]
-    steps = np.take_along_axis(rows.steps, source, axis=1)
-    return Rows(rows.job, rows.names, steps, np.take_along_axis(rows.values, source, axis=1), seen)
+    seen = np.take_along_axis(rows.seen, source, axis=1) & (place >= 0)
+    begun: Flags = np.asarray(seen.any(axis=1) & (count >= LEAST_ROWS))
+    steps, values = (
+        np.where(begun[:, None], np.take_along_axis(each, source, axis=1), each) for each in (rows.steps, rows.values)
+    )
+    return Rows(rows.job, rows.names, steps, values, np.where(begun[:, None], seen, rows.seen)), begun
 
 
 def place_of(quantiles: Floats, came: Floats) -> Floats:

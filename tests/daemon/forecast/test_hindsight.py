@@ -35,9 +35,10 @@ def test_order_is_kept(places: np.ndarray, seed: int):
 def test_rows_stand_as_they_stood_then():
     one = history({"metric.a": np.arange(10.0), "metric.b": np.where(np.arange(10) < 4, np.nan, 1.0)})
     rows = stack([one, history({"metric.a": [5.0, 6.0]})], lambda name: True)
-    then = hindsight.before(rows, 0.6)
+    then, begun = hindsight.before(rows, 0.6)
+    assert begun.tolist() == [True, True, False]
     assert then.values[0, -6:].tolist() == [0, 1, 2, 3, 4, 5]
     assert then.seen[0].tolist() == [False] * 4 + [True] * 6
     assert then.steps[0, -1] == 50
     assert then.seen[1].sum() == 2
-    assert not then.seen[2].any()
+    assert (then.seen[2] == rows.seen[2]).all()
