@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from daemon.forecast import curve
 from daemon.forecast.prior import Plan, Random, Series
 from daemon.forecast.regimes import SLOTS, Regimes
 from daemon.forecast.rows import Flags, Rows
@@ -103,19 +102,6 @@ def _kinds(regimes: Regimes, fresh: Floats) -> Floats:
     return np.where(np.isfinite(fresh)[:, None], near, 0).astype(np.float64)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class QuantileLessons:
-    """R cut series for a quantile net: inputs, the simple forecasts, what came (in scales), and each one's weight."""
-
-    sequence: Floats
-    static: Floats
-    query: Floats
-    centre: Floats
-    unit: Floats
-    target: Floats
-    weight: Floats
-
-
 def cut_rows(series: Sequence[Series], cuts: Sequence[int]) -> Rows:
     """Stack what each series showed before its cut, newest last."""
     longest = min(max(cuts), LONGEST)
@@ -127,34 +113,3 @@ def cut_rows(series: Sequence[Series], cuts: Sequence[int]) -> Rows:
         values[row, longest - size :] = one.values[cut - size : cut]
     seen = np.isfinite(values)
     return Rows(np.arange(len(series)), ("",) * len(series), steps, np.clip(values, -1e30, 1e30), seen)
-
-
-def curve_lessons(series: Sequence[Series], random: Random) -> QuantileLessons:
-    """Cut each curve at a random moment and ask ``ASKED`` later points, the final one among them."""
-    cuts = [int(np.clip(len(one.steps) * random.uniform(0.03, 0.97), 3, len(one.steps) - 1)) for one in series]
-    rows = cut_rows(series, cuts)
-    now = np.array([one.steps[cut - 1] for one, cut in zip(series, cuts, strict=True)])
-    total = np.array([one.total for one in series])
-    total[random.random(len(series)) < 0.25] = np.nan
-    picked = [
-        np.append(random.integers(cut, len(one.steps), ASKED - 1), len(one.steps) - 1)
-        for one, cut in zip(series, cuts, strict=True)
-    ]
-    ahead = np.array([one.steps[places] for one, places in zip(series, picked, strict=True)])
-    came = np.array([one.values[places] for one, places in zip(series, picked, strict=True)])
-    seen = curve.encode(rows, now, total)
-    centre = curve.centres(seen, ahead)
-    target = np.clip((came - seen.last[:, None]) / np.maximum(seen.scale[:, None], 1e-30), -20, 20)
-    whole = np.array([float(np.subtract(*np.percentile(one.values, [95, 5]))) for one in series])
-    unit = curve.unit(seen, ahead)
-    weight = np.sqrt(np.clip(seen.scale / np.maximum(whole, 1e-30), 0.01, 4.0)) * ~seen.flat
-    weight = weight * np.median(unit, axis=1) ** -0.4
-    return QuantileLessons(
-        seen.sequence,
-        seen.static,
-        curve.query(seen, ahead, centre),
-        centre,
-        unit,
-        target,
-        np.where(np.isfinite(weight), weight, 0),
-    )

@@ -64,6 +64,23 @@ class QuantileNet(nn.Module):
         return gate, shift + self.spread * torch.cat([below, torch.zeros_like(shift), above], dim=-1)
 
 
+class Members(nn.Module):
+    """Several quantile nets side by side, each with its own answer."""
+
+    def __init__(
+        self, members: int, sequence: int, static: int, query: int, centres: int, hidden: int, levels: int
+    ) -> None:
+        super().__init__()
+        self.nets = nn.ModuleList(
+            [QuantileNet(sequence, static, query, centres, hidden, levels) for _ in range(members)]
+        )
+
+    def forward(self, sequence: Tensor, static: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+        """Give gates [E, R, Q, centres] and quantile offsets [E, R, Q, levels] of the E members."""
+        gates, offsets = zip(*(net(sequence, static, query) for net in self.nets), strict=True)
+        return torch.stack(gates), torch.stack(offsets)
+
+
 def restore(net: nn.Module, tensors: Mapping[str, NDArray[Any]]) -> nn.Module:
     """Load a net's tensors and set it to answer. Raises ``WeightsError`` where they do not fit it."""
     try:

@@ -21,12 +21,17 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Series:
-    """One whole recorded column of a run, with the group by which runs are split."""
+    """One whole recorded column of a run, with the group by which runs are split.
+
+    ``partner`` are the same rows of the run's training loss, where it has one beside this column.
+    """
 
     group: str
     steps: Floats
     values: Floats
     total: float
+    column: str = ""
+    partner: Floats | None = None
 
 
 _SHAPES = ("constant", "single", "equal", "geometric", "irregular", "curriculum", "return", "noise")

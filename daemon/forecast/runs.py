@@ -12,7 +12,11 @@ from daemon.forecast.regimes import drives, family
 from daemon.types import Floats
 
 LEAST = 12
-"""Columns of fewer known rows teach nothing."""
+"""Usage columns of fewer known rows teach nothing."""
+FEWEST = 3
+"""Metrics of fewer known rows teach nothing."""
+LARGEST = 1e12
+"""Values beyond this are left out."""
 
 
 class RunsError(Exception):
@@ -57,11 +61,10 @@ def read(path: Path) -> Recorded:
             if name.startswith("hp.") and drives(name):
                 _add_plan(plans, owner, _plan(name, steps, run[name].to_numpy(), total))
             elif name.startswith("metric."):
-                curves += _series(f"{path.stem}/{group}", steps, run[name].to_numpy(), total)
+                curves += _series(f"{path.stem}/{group}", steps, run, name, total, FEWEST)
             elif name.startswith("usage.") and "memory" not in name:
-                usages += _series(
-                    f"{path.stem}/{group}", np.arange(len(run), dtype=np.float64), run[name].to_numpy(), np.nan
-                )
+                rows = np.arange(len(run), dtype=np.float64)
+                usages += _series(f"{path.stem}/{group}", rows, run, name, np.nan, LEAST)
     found = tuple(plans.values())
     return Recorded(tuple(p for p, _ in found), tuple(g for _, g in found), tuple(curves), tuple(usages))
 
@@ -86,12 +89,14 @@ def _add_plan(plans: dict[tuple[object, ...], tuple[Plan, str]], owner: str, mad
         plans.setdefault(key, (made, owner))
 
 
-def _series(group: str, steps: Floats, column: Any, total: float) -> list[Series]:
-    values = np.asarray(column, dtype=np.float64)
-    known = np.isfinite(values) & np.isfinite(steps) & (np.abs(values) < 1e6)
-    if known.sum() < LEAST or np.ptp(values[known]) <= 0:
+def _series(group: str, steps: Floats, run: Any, name: str, total: float, least: int) -> list[Series]:
+    values = run[name].to_numpy(np.float64)
+    known = np.isfinite(values) & np.isfinite(steps) & (np.abs(values) < LARGEST)
+    if known.sum() < least or np.ptp(values[known]) <= 0:
         return []
-    return [Series(group, steps[known], values[known], total)]
+    training = [other for other in run.columns if other.startswith("metric.") and "train" in other]
+    partner = run[training[0]].to_numpy(np.float64)[known] if training and "train" not in name else None
+    return [Series(group, steps[known], values[known], total, name, partner)]
 
 
 def join(parts: Sequence[Recorded]) -> Recorded:

@@ -5,10 +5,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from daemon.forecast import curve, spread, usage
+from daemon.forecast import curve, curve_lessons, spread, usage
 from daemon.forecast.lessons import cut_rows, schedule_lessons
 from daemon.forecast.prior import Plan, Series
 from daemon.forecast.schedule import Schedules
+from daemon.forecast.seen import Encoded
 from daemon.forecast.weights_file import Weights
 from daemon.types import Floats
 
@@ -48,17 +49,16 @@ def score_curves(series: Sequence[Series], weights: Weights) -> list[str]:
         scale = max(float(np.median([one.values[0] for one in runs])) - low, 1e-9)
         for share in (0.2, 0.4, 0.6, 0.8):
             cuts = [max(int(len(one.steps) * share), 3) for one in runs]
-            now = np.array([one.steps[cut - 1] for one, cut in zip(runs, cuts, strict=True)])
-            seen = curve.encode(cut_rows(runs, cuts), now, np.array([one.total for one in runs]))
+            cuts = [min(cut, len(one.steps) - 1) for one, cut in zip(runs, cuts, strict=True)]
+            seen = curve_lessons.told(runs, cuts, np.array([max(one.total, one.steps[-1]) for one in runs]))
             came = np.array([one.values[-1] for one in runs])
             final = np.array([one.steps[-1:] for one in runs])
 
-            def quantiles(model: curve.Curves, seen: curve.Encoded = seen, final: Floats = final) -> Floats:
-                found = model.quantiles(seen, final)[:, 0]
-                whole: Floats = seen.last[:, None] + seen.scale[:, None] * found
-                return whole
+            def quantiles(model: curve.Curves, seen: Encoded = seen, final: Floats = final) -> Floats:
+                return seen.values(model.quantiles(seen, final)[:, 0])
 
-            lines.append(_line(f"curve {group} {share:.0%}", models, quantiles, came, seen.last, scale))
+            last = seen.values(np.zeros(len(runs)))
+            lines.append(_line(f"curve {group} {share:.0%}", models, quantiles, came, last, scale))
     return lines
 
 

@@ -8,6 +8,8 @@ from daemon.types import Floats, Ints
 
 LEVELS = (0.025, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.975)
 KNOTS = 8
+POOLED = 32
+"""Points, even in probability, by which a member stands in a mixture."""
 
 
 def spreading(trajectories: int) -> Floats:
@@ -27,8 +29,14 @@ def outermost(trajectories: int) -> Ints:
 
 
 def knots(points: int) -> tuple[tuple[int, ...], Floats]:
-    """Choose up to ``KNOTS`` of K grid points, and the matrix float64[knots, K] that interpolates between them."""
-    chosen = sorted({round(place) for place in np.linspace(0, points - 1, min(KNOTS, points))})
+    """Choose up to ``KNOTS`` of K grid points, and the matrix float64[knots, K] that interpolates between them.
+
+    The nearest two, then ever wider apart to the middle (half of a grid's points lie in the nearest tenth), then even.
+    """
+    half = points // 2
+    near = {0, min(1, points - 1), points // 24, points // 8, points // 4}
+    far = {round(place) for place in np.linspace(half, points - 1, max(KNOTS - len(near), 2))}
+    chosen = sorted(near | far)
     matrix = np.zeros((len(chosen), points))
     for row in range(len(chosen)):
         unit = np.zeros(len(chosen))
@@ -40,6 +48,19 @@ def knots(points: int) -> tuple[tuple[int, ...], Floats]:
 def paths(quantiles: Floats, trajectories: int) -> Floats:
     """Spread quantiles float64[R, K, 9] into float64[R, M, K], equal in weight."""
     found: Floats = np.matmul(spreading(trajectories)[None], quantiles.transpose(0, 2, 1))
+    return found
+
+
+def pooled(quantiles: Floats) -> Floats:
+    """Pool members' quantiles float64[E, ..., 9] into those of their even mixture, float64[..., 9].
+
+    Where members differ, the mixture is wider than each of them: what none of them can know shows in its width.
+    """
+    points = np.matmul(quantiles, spreading(POOLED).T)
+    ranked = np.sort(np.concatenate(list(points), axis=-1), axis=-1)
+    at = np.clip(np.array(LEVELS) * ranked.shape[-1] - 0.5, 0, ranked.shape[-1] - 1)
+    low = np.minimum(at.astype(np.int64), ranked.shape[-1] - 2)
+    found: Floats = ranked[..., low] + (at - low) * (ranked[..., low + 1] - ranked[..., low])
     return found
 
 

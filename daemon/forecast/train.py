@@ -1,7 +1,7 @@
 """Edge: train the recurrent networks from history files and made-up runs, and write weights with their checksum.
 
-``python -m daemon.forecast.train --history FILE... --out DIR --minutes N [--calibrate GROUP...]
-[--hold-out GROUP...] [--nets schedule curve usage] [--start DIR] [--seed S]``
+``python -m daemon.forecast.train --history FILE... --out DIR --minutes N [--hold-out GROUP...]
+[--nets schedule curve usage] [--start DIR] [--seed S] [--steps N]``
 """
 
 import argparse
@@ -14,24 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from daemon.forecast import curve, prior, runs, schedule, spread, usage_train, weights_file
-from daemon.forecast.lessons import (
-    QuantileLessons,
-    ScheduleLessons,
-    curve_lessons,
-    schedule_lessons,
-)
-from daemon.forecast.nets import QuantileNet, ScheduleNet, restore
-from daemon.forecast.prior import Plan, Random, Series
+from daemon.forecast import curve_train, prior, runs, schedule, usage_train, weights_file
+from daemon.forecast.lessons import ScheduleLessons, schedule_lessons
+from daemon.forecast.nets import ScheduleNet, restore
+from daemon.forecast.prior import Plan, Random
 from daemon.forecast.regimes import SEQUENCE, STATIC, describe
 from daemon.forecast.score import score_curves, score_schedules, score_usages
 
-SHARES = {"schedule": 0.4, "curve": 0.4, "usage": 0.2}
-"""How the minutes are shared among the nets."""
+NETS = ("schedule", "curve", "usage")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train all nets for about the minutes given, score them on groups held out, and write everything to a folder."""
+    """Train the nets, score them on groups held out, and write everything to a folder."""
     chosen = _options(arguments)
     try:
         whole = runs.join([runs.read(path) for path in chosen.history])
@@ -40,14 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"train: {error}", file=sys.stderr)  # noqa: T201  a command prints
         return 2
     taught, kept = runs.split(whole, set(chosen.hold_out))
-    taught, judged = runs.split(taught, set(chosen.calibrate))
     nets = fresh(chosen.seed)
     if begun is not None:
-        nets |= {part: restore(nets[part], begun.part(part)) for part in nets if part not in chosen.nets}
-    shares = {part: SHARES[part] * chosen.minutes * 60 for part in chosen.nets}
-    for part, share in shares.items():
-        nets[part] = _teach(part, nets[part], taught, share / sum(SHARES[one] for one in shares), chosen.seed)
-    widen(nets["curve"], judged.curves, curve_lessons)
+        kept_on = [part for part in nets if part not in chosen.nets]
+        nets |= {part: restore(nets[part], begun.part(part)) for part in kept_on}
+    for part in chosen.nets:
+        nets[part] = _teach(part, nets[part], taught, chosen)
     tensors = {
         f"{part}.{name}": value.detach().numpy().astype(np.float32)
         for part, net in nets.items()
@@ -64,32 +56,31 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m daemon.forecast.train", description="train the recurrent nets")
     parser.add_argument("--history", nargs="*", default=[], type=Path, help="history files (CSV or Parquet)")
     parser.add_argument("--out", required=True, type=Path, help="folder for weights and checksum")
-    parser.add_argument("--minutes", type=float, default=8.0, help="time for all nets together")
+    parser.add_argument("--minutes", type=float, default=8.0, help="time for the schedule net")
+    parser.add_argument("--steps", type=int, default=1000, help="steps for each of the curve nets")
     parser.add_argument("--hold-out", nargs="*", default=[], help="groups or owners kept for the score")
-    parser.add_argument("--calibrate", nargs="*", default=[], help="groups kept for setting the spread")
-    parser.add_argument("--nets", nargs="*", default=list(SHARES), choices=list(SHARES), help="which to train")
+    parser.add_argument("--nets", nargs="*", default=list(NETS), choices=NETS, help="which to train")
     parser.add_argument("--start", type=Path, help="folder of weights to go on from")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(arguments)
 
 
-def _teach(part: str, net: nn.Module, taught: runs.Recorded, seconds: float, seed: int) -> nn.Module:
+def _teach(part: str, net: nn.Module, taught: runs.Recorded, chosen: argparse.Namespace) -> nn.Module:
     match part:
         case "schedule":
-            return teach_schedules(net, taught.plans, seconds, seed)
+            return teach_schedules(net, taught.plans, 60 * chosen.minutes, chosen.seed)
         case "curve":
-            return teach_quantiles(net, taught.curves, seconds, seed + 1, prior.curve, curve_lessons)
+            return curve_train.teach(taught.curves, chosen.steps, chosen.seed)
         case _:
-            return usage_train.teach(net, taught.usages, usage_train.STEPS, seed + 2)
+            return usage_train.teach(net, taught.usages, usage_train.STEPS, chosen.seed + 2)
 
 
 def fresh(seed: int) -> dict[str, nn.Module]:
     """Make the three nets untrained."""
     torch.manual_seed(seed)
-    levels = len(spread.LEVELS)
     return {
         "schedule": ScheduleNet(SEQUENCE, STATIC, schedule.CLASSES),
-        "curve": QuantileNet(curve.SEQUENCE, curve.STATIC, curve.QUERY, curve.CENTRES, curve.HIDDEN, levels),
+        "curve": curve_train.fresh(seed),
         "usage": usage_train.fresh(seed),
     }
 
@@ -123,83 +114,6 @@ def schedule_loss(net: nn.Module, lessons: ScheduleLessons) -> Tensor:
         told = torch.from_numpy(classes)
         loss = loss + nn.functional.nll_loss(logs, told, ignore_index=-1, reduction="none")
     mean: Tensor = loss.mean()
-    return mean
-
-
-def teach_quantiles(
-    net: nn.Module,
-    recorded: Sequence[Series],
-    seconds: float,
-    seed: int,
-    make: Callable[[Random], Series],
-    lessons: Callable[[Sequence[Series], Random], QuantileLessons],
-) -> nn.Module:
-    """Train a quantile net on five parts recorded series (each group alike often) to three parts made-up ones."""
-    random = _seeded(seed)
-    groups: dict[str, list[Series]] = {}
-    for one in recorded:
-        groups.setdefault(one.group, []).append(one)
-    names = sorted(groups)
-
-    def batch() -> Tensor:
-        taken = [make(random) for _ in range(120 if names else 320)]
-        for _ in range(200 if names else 0):
-            group = groups[names[int(random.integers(len(names)))]]
-            taken.append(_varied(group[int(random.integers(len(group)))], random))
-        return quantile_loss(net, lessons(taken, random))
-
-    return _descend(net, batch, seconds, 2e-3)
-
-
-def _varied(one: Series, random: Random) -> Series:
-    """Turn a series over now and then, so that rising metrics are known too, and thin or cut off its beginning."""
-    values, steps = one.values, one.steps
-    if random.random() < 0.1:
-        values = -values
-    if random.random() < 0.2 and len(steps) >= 40:
-        first, stride = int(random.integers(0, len(steps) // 3)), int(random.integers(1, 3))
-        values, steps = values[first::stride], steps[first::stride]
-    return Series(one.group, steps, values, one.total)
-
-
-def widen(
-    net: nn.Module, judged: Sequence[Series], lessons: Callable[[Sequence[Series], Random], QuantileLessons]
-) -> None:
-    """Set a net's spread so that on groups it was not taught its 80 % and 95 % intervals hold what they claim."""
-    if not judged:
-        return
-    random = np.random.default_rng(5)
-    told = lessons([judged[place] for place in random.integers(0, len(judged), 2000)], random)
-    best = (float("inf"), 1.0)
-    for factor in np.geomspace(0.75, 1.5, 20):
-        found = predicted(net, told, float(factor)).numpy()
-        inside = [
-            ((told.target >= found[..., low]) & (told.target <= found[..., high])).mean()
-            for low, high in ((1, 7), (0, 8))
-        ]
-        best = min(best, (abs(inside[0] - 0.8) + 2 * abs(inside[1] - 0.95), float(factor)))
-    net.get_buffer("spread").fill_(best[1])
-    print(f"{type(net).__name__}: spread {best[1]:.2f}")  # noqa: T201
-
-
-def predicted(net: nn.Module, lessons: QuantileLessons, factor: float) -> Tensor:
-    """Give the nine quantiles in scales with the spread set to ``factor``: [R, Q, 9]."""
-    net.get_buffer("spread").fill_(factor)
-    with torch.inference_mode():
-        gate, offsets = net(_tensor(lessons.sequence), _tensor(lessons.static), _tensor(lessons.query))
-        found: Tensor = (gate * _tensor(lessons.centre)).sum(dim=2, keepdim=True)
-        found = found + _tensor(lessons.unit)[..., None] * offsets
-    return found
-
-
-def quantile_loss(net: nn.Module, lessons: QuantileLessons) -> Tensor:
-    """Give the weighted mean pinball loss over the nine levels, in scales."""
-    gate, offsets = net(_tensor(lessons.sequence), _tensor(lessons.static), _tensor(lessons.query))
-    found = (gate * _tensor(lessons.centre)).sum(dim=2, keepdim=True) + _tensor(lessons.unit)[..., None] * offsets
-    miss = _tensor(lessons.target)[..., None] - found
-    levels = torch.tensor(spread.LEVELS)
-    pinball = torch.maximum(levels * miss, (levels - 1) * miss).mean(dim=(1, 2))
-    mean: Tensor = (pinball * _tensor(lessons.weight)).mean()
     return mean
 
 

@@ -4,7 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from daemon.forecast.curve import Curves
+from daemon.forecast.rows import stack
 from daemon.forecast.schedule import Schedules
+from daemon.forecast.seen import encode, partners
 from daemon.forecast.weights_file import Weights, WeightsError, load
 from daemon.types import History
 from tests.daemon.forecast.histories import ahead, history, strange
@@ -60,14 +62,29 @@ def test_the_spread_grows_with_the_horizon(model: Curves):
 
 
 @each_model
-def test_a_constant_and_a_single_point_keep_their_value_with_a_wide_deviation(model: Curves):
+def test_a_constant_keeps_its_value_with_a_wide_deviation(model: Curves):
+    path, deviation = foretell(model, history({"metric.loss": [2.5] * 30}))["metric.loss"]
+    assert path == pytest.approx(np.full(path.shape, 2.5))
+    assert (deviation > 0.05 * 2.5).all()
+
+
+@each_model
+@pytest.mark.parametrize("value", [4.0, -4.0])
+def test_a_single_point_is_foretold_with_a_wide_interval(model: Curves, value: float):
     single = np.full(30, np.nan)
-    single[7] = 4.0
-    found = foretell(model, history({"metric.loss": [2.5] * 30, "metric.val": single}))
-    for name, value in (("metric.loss", 2.5), ("metric.val", 4.0)):
-        path, deviation = found[name]
-        assert (path == value).all()
-        assert (deviation > 0.05 * value).all()
+    single[7] = value
+    path, _ = foretell(model, history({"metric.val": single}))["metric.val"]
+    low, high = np.quantile(path[:, -1], [0.1, 0.9])
+    assert high - low > 0.05 * abs(value)
+
+
+@each_model
+@settings(max_examples=30, deadline=None)
+@given(values=st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=40))
+def test_what_was_positive_throughout_stays_positive_and_within_reach(model: Curves, values: list[float]):
+    path, _ = foretell(model, history({"metric.loss": values}, total=2000))["metric.loss"]
+    assert (path > 0).all()
+    assert (path < 11 * max(values)).all()
 
 
 @each_model
@@ -108,3 +125,29 @@ def test_a_burst_that_is_over_is_not_the_scale_of_what_follows(model: Curves, pl
 def test_weights_of_another_shape_are_refused():
     with pytest.raises(WeightsError, match="do not fit"):
         Curves(Weights({"curve.gru.bias": np.zeros(3, dtype=np.float32)}))
+
+
+def test_the_training_loss_stands_beside_the_other_metrics_of_its_job_alone():
+    step = np.arange(1, 41)
+    one = history({"metric.val_loss": 1 + step**-0.5, "metric.train_loss": step**-0.5}, step=step)
+    two = history({"metric.loss": 2 + step**-0.5}, step=step)
+    rows = stack([one, two], lambda name: name.startswith("metric."))
+    partner = partners(rows)
+    told = dict(zip(rows.names, partner.tolist(), strict=True))
+    assert told == {
+        "metric.val_loss": rows.names.index("metric.train_loss"),
+        "metric.train_loss": -1,
+        "metric.loss": -1,
+    }
+    seen = encode(rows, np.full(3, 40.0), np.full(3, 80.0), partner)
+    with_partner = np.abs(seen.sequence[:, :, -2:]).sum(axis=(1, 2)) > 0
+    assert with_partner.tolist() == [name == "metric.val_loss" for name in rows.names]
+
+
+def test_a_curve_told_in_scales_is_told_back():
+    step = np.arange(1, 41)
+    rows = stack([history({"metric.a": step**-0.5, "metric.b": step - 20.0}, step=step)], lambda name: True)
+    seen = encode(rows, np.full(2, 40.0), np.full(2, 80.0))
+    values = np.stack([step[3:8] ** -0.5, step[3:8] - 20.0])
+    assert seen.positive.tolist() == [True, False]
+    assert seen.values(seen.scaled(values)) == pytest.approx(values)

@@ -99,7 +99,10 @@ def test_training_writes_weights_that_answer(tmp_path: Path, capsys: pytest.Capt
             lines.append(f"j{job},g{job % 2},o,{step},40,{16 if step < 20 else 32},{1 + 1 / (step + 1)},{step % 7 / 7}")
     source.write_text("\n".join(lines), encoding="utf-8")
     out = tmp_path / "out"
-    assert train.main(["--history", str(source), "--out", str(out), "--minutes", "0", "--hold-out", "g1"]) == 0
+    assert (
+        train.main(["--history", str(source), "--out", str(out), "--minutes", "0", "--steps", "2", "--hold-out", "g1"])
+        == 0
+    )
     assert "80 %" in capsys.readouterr().out
     one = ramp([16, 32], 100, 20, 600)
     sample = Schedules(load(out)).sample([one], [ahead(one)], 8)[0]

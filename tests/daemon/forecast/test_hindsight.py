@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from daemon.forecast import hindsight, spread
+from daemon.forecast.rows import stack
+from tests.daemon.forecast.histories import history
+
+NORMAL = spread.normal(np.array([2.0]))
+
+
+@given(st.floats(-6, 6))
+def test_what_came_is_placed_among_normal_quantiles_at_its_score(came: float):
+    assert hindsight.place_of(NORMAL, np.array([came])) == pytest.approx([np.clip(came / 2, -4, 4)], abs=1e-6)
+
+
+def test_a_curve_that_came_as_foretold_is_narrowed_and_one_that_missed_is_shifted_and_widened():
+    quantiles = spread.normal(np.ones((3, 2)))
+    found = hindsight.corrected(quantiles, [np.array([0.0, -3.0, np.nan]), np.array([0.0, -2.0, np.nan])])
+    width = found[:, 0, 7] - found[:, 0, 1]
+    assert width[0] < width[2] < width[1]
+    assert found[0, 0, 4] == 0
+    assert found[1, 0, 4] == pytest.approx(hindsight.SHIFT * -2.5, abs=0.01)
+    assert found[2] == pytest.approx(quantiles[2])
+
+
+@given(arrays.arrays(np.float64, (3, 2), elements=st.floats(-4, 4)), st.integers(0, 99))
+def test_order_is_kept(places: np.ndarray, seed: int):
+    quantiles = np.sort(np.random.default_rng(seed).standard_normal((3, 5, 9)), axis=2)
+    assert (np.diff(hindsight.corrected(quantiles, list(places.T)), axis=2) >= -1e-12).all()
+
+
+def test_rows_stand_as_they_stood_then():
+    one = history({"metric.a": np.arange(10.0), "metric.b": np.where(np.arange(10) < 4, np.nan, 1.0)})
+    rows = stack([one, history({"metric.a": [5.0, 6.0]})], lambda name: True)
+    then, begun = hindsight.before(rows, 0.6)
+    assert begun.tolist() == [True, True, False]
+    assert then.values[0, -6:].tolist() == [0, 1, 2, 3, 4, 5]
+    assert then.seen[0].tolist() == [False] * 4 + [True] * 6
+    assert then.steps[0, -1] == 50
+    assert then.seen[1].sum() == 2
+    assert (then.seen[2] == rows.seen[2]).all()
