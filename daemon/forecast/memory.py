@@ -27,7 +27,7 @@ HOST_BESIDE_GPU = Prior((0.86, 0.14, 0.0), 6.0)
 TAIL = 2.326
 EDGE = (0.45, 0.65)
 """How far towards the highest particle the 0.99 quantile goes, up to one doubling beyond what was seen and from two
-on: the least that covers 98.5 % of small models' measured memory (``python -m tests.benchmarks.memory_skill``)."""
+on: a step above the least that covers 98.5 % of small models' measured memory (``tests.benchmarks.memory_skill``)."""
 
 _EVEN_LENGTH = 400.0
 """Length at which attention's scores weigh as much as all other activations: 34/5 of a head's width (Korthikanti et
@@ -50,8 +50,9 @@ _SHUFFLED = np.argsort(np.arange(PARTICLES) * 7 % PARTICLES)
 class Memories:
     """The laws of J jobs for one kind of memory: ``known`` bool[J] where there is one.
 
-    ``shares`` float[J, P, 3] are relative to the reference; ``holds_gib`` float[J] is what the process holds now;
-    ``held``, ``reach`` and ``peak_gib`` float[J, S] are what each stretch has needed (NaN: it says nothing).
+    ``shares`` float[J, 2 P, 3] are relative to the reference, first above the plateau, then on it; ``holds_gib``
+    float[J] is what the process holds now; ``held``, ``reach`` and ``peak_gib`` float[J, S] are what each stretch has
+    needed (NaN: it says nothing).
     """
 
     known: Flags
@@ -80,7 +81,8 @@ class Memories:
         floor = np.where(within & np.isfinite(peak), peak, 0.0).max(axis=1)
         more = np.maximum(np.log2(held / np.fmax.reduce(self.held, axis=1, initial=0.0)[job]), 0.0)
         beyond = more + np.maximum(np.log2(reach / np.fmax.reduce(self.reach, axis=1, initial=0.0)[job]), 0.0)
-        mean = np.maximum(cloud.mean(axis=1), floor)
+        # The likelier of the two readings is not known: the one that asks for more stands in the middle too.
+        mean = np.maximum(np.maximum(cloud.mean(axis=1), cloud[:, :PARTICLES].mean(axis=1)), floor)
         edge = self.edge[0] + (self.edge[1] - self.edge[0]) * np.clip(more - 1.0, 0.0, 1.0)
         edge = np.where(self._one_size()[job], _ALONE, edge)
         upper = np.maximum(edge * cloud.max(axis=1) + (1.0 - edge) * cloud.mean(axis=1), floor) * (
@@ -211,5 +213,5 @@ def _trust(seen: Stretches, level: Floats, peak: Floats) -> Floats:
     """Give each stretch's relative deviation: few rows, roughness, age and another machine or run weigh less."""
     count = np.maximum(seen.count, 1.0)
     rough = np.clip(np.where(level > 0, peak / level - 1.0, 0.0), 0.0, 0.1)
-    spread = np.sqrt(0.003**2 + rough**2 + (0.1 / count**2) ** 2 + 0.03**2 * (seen.group > 0))
+    spread = np.sqrt(0.003**2 + rough**2 + (0.1 / count) ** 2 + 0.03**2 * (seen.group > 0))
     return np.asarray(spread * 2.0 ** np.minimum(later(seen.held, seen.held_reach, seen.group), 8.0), dtype=float)
