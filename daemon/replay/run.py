@@ -56,14 +56,15 @@ class Declared:
 class Persisting:
     """The present persists; a profile knows every offer under the present hyperparameters.
 
-    After a kill the present is what the job was killed by, until that has been passed.
+    After a kill the present is what the job was killed by, until that has been passed, and so is where it stands.
     """
 
     trace: Trace
 
     def future(self, world: World) -> Future:
         """Let the present go on to the finish."""
-        column = self.trace.pace()[:, world.present]
+        pace = self.trace.pace()
+        column = np.where(np.isfinite(pace[:, world.segment]), pace[:, world.present], np.inf)
         return certain(self.trace.ends[-1:], column[None, :], foreseen=False)
 
 

@@ -82,3 +82,34 @@ def test_a_bad_trace_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[s
     (tmp_path / "bad.json").write_text("{}")
     assert cli.run(["replay", str(tmp_path / "bad.json")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_picture_of_each_trace_is_drawn(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = file.with_name("other.json")
+    other.write_bytes(file.read_bytes())
+    out = file.with_name("p.png")
+    assert cli.run(["replay", str(file), "--plot", str(out)]) == 0
+    assert out.read_bytes().startswith(b"\x89PNG")
+    assert cli.run(["replay", str(file), str(other), "--compare", "oracle,scaleahead", "--plot", str(out)]) == 0
+    assert {path.name for path in file.parent.glob("p-*.png")} == {"p-made.png", "p-other.png"}
+    assert cli.run(["replay", str(file), "--plot", str(file.with_name("p.jpeg"))]) == 2
+    assert "end it in" in capsys.readouterr().err
+
+
+def test_each_move_is_told_with_what_it_was_worth(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["replay", str(file), "--compare", "reactive,scaleahead,unwarned,oracle", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(move["policy"], move["needed"]) for move in found["moves"]] == [("reactive", True), ("scaleahead", True)]
+    regret = {row["policy"]: row["regret"] for row in found["rows"]}
+    assert regret["unwarned"] > 1.05 > regret["scaleahead"] >= 1 - 1e-9
+    assert found["summary"]["scaleahead"]["moves_lost"] == 0
+    assert found["summary"]["scaleahead"]["reactive_worst"] < 1
+
+
+def test_noise_and_lengths_drawn_anew_are_the_same_for_a_seed(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = []
+    for seed in ("1", "1", "2"):
+        more = ["--noise", "0.3", "--redraw", "--seed", seed, "--compare", "scaleahead", "--json"]
+        assert cli.run(["replay", str(file), *more]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1] != said[2]
