@@ -31,11 +31,11 @@ def calibration() -> float:
 
 
 def names() -> list[str]:
-    """List the benchmarks: every module of this package with a ``measure``."""
+    """List the benchmarks: every module of this package; each has a ``measure``."""
     return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
 
 
-def one(name: str) -> dict[str, float]:
+def one(name: str) -> dict[str, float | str]:
     """Run one benchmark in a process of its own, so that its memory is its own too."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.benchmarks", "--only", name], capture_output=True, text=True, check=False
@@ -43,7 +43,7 @@ def one(name: str) -> dict[str, float]:
     if done.returncode:
         sys.stderr.write(f"{name}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'failed'}\n")
         return {}
-    found: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    found: dict[str, float | str] = json.loads(done.stdout.strip().splitlines()[-1])
     return found
 
 
@@ -66,7 +66,7 @@ def main() -> int:
         for name, figures in results.items():
             print(f"\n{name}")
             for figure, value in figures.items():
-                print(f"  {figure:<40} {value:>14,.3f}")
+                print(f"  {figure:<40} {value:>14}" if isinstance(value, str) else f"  {figure:<40} {value:>14,.3f}")
     return 0 if all(results.values()) else 1
 
 
