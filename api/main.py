@@ -18,6 +18,7 @@ from api.app import create_app
 from api.auth import first_token
 from api.deps import Services
 from api.events import Bus
+from api.notify import Notifier
 from daemon import config as configuration
 from daemon.act import Patience
 from daemon.config import Config, ConfigError
@@ -148,17 +149,21 @@ async def _run(config: Config, clock: Clock, store: Store, stack: contextlib.Asy
     # The page answers at once; the first turn waits until the forecaster is there, or persistence must stand in.
     working = asyncio.create_task(loop.run(ready=forecasts.start))
     watching = asyncio.create_task(book.watch(lambda problems: loop.wake()))
+    notifier = Notifier(os.environ)
+    beating = asyncio.create_task(notifier.beat())
+    notifier.say("READY=1")
     try:
         await asyncio.wait({working, serving}, return_when=asyncio.FIRST_COMPLETED)
         if working.done() and not working.cancelled() and (fault := working.exception()) is not None:
             return _lost(fault)
         return 0
     finally:
+        notifier.say("STOPPING=1")
         bus.close()
         server.should_exit = True
-        for task in (working, watching):
+        for task in (working, watching, beating):
             task.cancel()
-        await asyncio.gather(working, watching, serving, return_exceptions=True)
+        await asyncio.gather(working, watching, beating, serving, return_exceptions=True)
 
 
 def _lost(fault: BaseException) -> int:
