@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import structlog
@@ -143,6 +143,7 @@ async def _run(config: Config, clock: Clock, store: Store, stack: contextlib.Asy
     scheduler = chores(store, providers, clock, loop.wake, config.record_days)
     scheduler.start()
     stack.callback(scheduler.shutdown, wait=False)
+    _obey_signals(server)
     serving = asyncio.create_task(server.serve(sockets=[bound]))
     _greet(config, store, bound)
     stack.push_async_callback(forecasts.stop)
@@ -202,9 +203,30 @@ def listing() -> Callable[[], Sequence[Offer]]:
     return lambda: known
 
 
+class _Server(uvicorn.Server):
+    """A server that leaves signals alone: uvicorn raises them again at its end, which kills before the rest is closed."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _obey_signals(server: uvicorn.Server) -> None:
+    """End in order at the first SIGTERM or SIGINT, at once at the second."""
+    running = asyncio.get_running_loop()
+
+    def told(number: int) -> None:
+        running.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        running.add_signal_handler(number, told, number)
+
+
 def _server(config: Config, app: object) -> uvicorn.Server:
     tls = config.tls
-    return uvicorn.Server(
+    return _Server(
         uvicorn.Config(
             app,  # type: ignore[arg-type]  # an ASGI app
             log_config=None, access_log=False, timeout_graceful_shutdown=5, limit_concurrency=500,

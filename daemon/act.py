@@ -457,14 +457,26 @@ def _take_size_back(action: Action, cloud: CloudView, now: datetime) -> Step:
         case Grow(nodes):
             return _overdue(action, now) or Perform(Resize(action.target, nodes))
         case Shrink():
-            known = {node.id for node in cloud.allocation.nodes} if cloud.allocation else set()
-            # Only what this action added: the others do the job's work.
-            fresh = tuple(sorted(known - set(action.nodes))) if action.nodes else ()
-            if not fresh:
-                return _overdue(action, now) or Wait("the group is too large, and none of its nodes is new")
-            return _overdue(action, now) or Perform(Remove(action.target, fresh))
+            return _overdue(action, now) or _give_back(action, cloud.allocation)
         case _:
             return Enter("rolled_back", action.rollback_reason)
+
+
+def _give_back(action: Action, here: Allocation | None) -> Step:
+    """Remove only the nodes that this action added, by name: the others do the job's work.
+
+    Where none came, the cloud still tries to launch them and would bill for them later: the size itself is lowered,
+    to no fewer nodes than there are, which ends none.
+    """
+    if here is None:
+        return Wait("the cloud does not show the group")
+    known = {node.id for node in here.nodes if node.state not in ("stopping", "terminated")}
+    fresh = tuple(sorted(known - set(action.nodes))) if action.nodes else ()
+    if fresh:
+        return Perform(Remove(action.target, fresh))
+    if len(known) <= action.old.nodes:
+        return Perform(Resize(action.target, action.old.nodes))
+    return Wait("the group is too large, and none of its nodes is new")
 
 
 def _overdue(action: Action, now: datetime) -> Enter | None:

@@ -200,7 +200,7 @@ class Terminate:
 
 @dataclass(frozen=True, slots=True)
 class Resize:
-    """Set a group's size. Absolute, so that saying it twice does no harm; only ever used upwards."""
+    """Set a group's size. Absolute, so that saying it twice does no harm; never below the nodes that exist."""
 
     target: Target
     nodes: int

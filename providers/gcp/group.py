@@ -126,7 +126,8 @@ class Groups:
         handle = Handle("resize", call.target.place, call.target.id, "", str(call.nodes))
         if int(group.target_size) == call.nodes:
             return self._stands(handle)
-        alive = sum(_node_state(one) == "running" for one in self._members(call.target))
+        # A node that still boots is one too: a lower size lets the cloud end any of them.
+        alive = sum(bool(m.instance_status) and _node_state(m) != "stopping" for m in self._members(call.target))
         if call.nodes < alive:
             raise WrongState(f"group {call.target.id} has {alive} nodes - name those to be removed instead")
         operation = self._client.mutate(

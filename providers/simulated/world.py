@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from typing import assert_never
 
 from providers.catalog import with_nodes
-from providers.errors import Invalid, NoCapacity, NoPrice, NotFound, QuotaExceeded
+from providers.errors import Invalid, NoCapacity, NoPrice, NotFound, QuotaExceeded, WrongState
 from providers.simulated import rules
 from providers.simulated.state import (
     BILLED,
@@ -286,7 +286,7 @@ class World:
         if not group.min_nodes <= nodes <= group.max_nodes:
             raise Invalid(f"group {group.id} is bounded to {group.min_nodes}..{group.max_nodes} nodes, not {nodes}")
         if nodes < live:
-            raise Invalid(f"group {group.id} has {live} nodes - remove named ones instead of resizing it to {nodes}")
+            raise WrongState(f"group {group.id} has {live} nodes - remove named ones instead of resizing it to {nodes}")
         if nodes != group.wanted:
             self._fill(replace(group, wanted=nodes, retry_at=None), at)
 

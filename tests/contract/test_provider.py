@@ -509,6 +509,16 @@ def test_a_group_grows_to_an_absolute_size(world: World):
     assert len(world.provider.describe(world.group).nodes) == 4
 
 
+def test_a_group_is_not_made_smaller_by_a_size_while_its_new_node_boots(world: World):
+    """The cloud would choose which node to end, perhaps one at work."""
+    world.provider.perform(Resize(world.group, 3), "r")
+    assert [node.state for node in world.provider.describe(world.group).nodes].count("pending") == 1
+    with pytest.raises(WrongState):
+        world.provider.perform(Resize(world.group, 2), "back")
+    world.wait()
+    assert len(world.provider.describe(world.group).nodes) == 3
+
+
 def test_a_group_shrinks_by_the_named_nodes_and_only_those(world: World):
     keep, victim = (node.id for node in world.provider.describe(world.group).nodes)
     call = Remove(world.group, (victim,))

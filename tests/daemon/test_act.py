@@ -33,6 +33,7 @@ from providers.types import (
     Offer,
     Price,
     Remove,
+    Resize,
     Resources,
     Route,
     Same,
@@ -239,6 +240,27 @@ def test_a_group_that_did_not_grow_far_enough_gives_back_only_what_it_was_given(
     growing = action(stage="rolling_back", route="grow", target=group, old=old, new=new, nodes=("b-old", "c-old"))
     seen = CloudView(Allocation(group, "running", replace(OLD, nodes=3), nodes), Shrink(1))
     assert advance(growing, seen, TRAINING, NOW, PATIENCE) == Perform(Remove(group, ("a-new",)))
+
+
+@pytest.mark.parametrize("left", [("b-old", "c-old"), ("b-old",)])
+def test_a_group_that_did_not_grow_at_all_gets_its_old_size_back(left: tuple[str, ...]) -> None:
+    """The cloud would go on trying to launch what it lacks, and bill for it once it comes."""
+    group = replace(TARGET, kind="group")
+    old, new = replace(OLD, nodes=2), replace(OLD, nodes=4)
+    growing = action(stage="rolling_back", route="grow", target=group, old=old, new=new, nodes=("b-old", "c-old"))
+    nodes = (*(Node(name, "running") for name in left), Node("d-new", "stopping"))
+    seen = CloudView(Allocation(group, "pending", new, nodes), Shrink(2))
+    assert advance(growing, seen, TRAINING, NOW, PATIENCE) == Perform(Resize(group, 2))
+
+
+def test_a_group_whose_nodes_are_not_known_is_never_made_smaller_than_they_are() -> None:
+    group = replace(TARGET, kind="group")
+    old, new = replace(OLD, nodes=2), replace(OLD, nodes=4)
+    growing = action(stage="rolling_back", route="grow", target=group, old=old, new=new)
+    nodes = tuple(Node(name, "running") for name in ("a", "b", "c"))
+    seen = CloudView(Allocation(group, "pending", new, nodes), Shrink(2))
+    assert isinstance(advance(growing, seen, TRAINING, NOW, PATIENCE), Wait)
+    assert isinstance(advance(growing, CloudView(None, Shrink(2)), TRAINING, NOW, PATIENCE), Wait)
 
 
 def test_only_a_move_that_ends_with_the_return_shows_how_long_a_return_takes() -> None:

@@ -163,8 +163,8 @@ class World:
         )
 
 
-async def begun(world: World) -> None:
-    decision = world.decide()
+async def begun(world: World, route: str = "in_place") -> None:
+    decision = world.decide(route=route)
     world.store.decisions.add(decision)
     world.intend(decision)
 

@@ -10,7 +10,7 @@ import pytest
 from providers.aws.client import Client
 from providers.aws.provider import Aws
 from providers.budget import Budget
-from providers.catalog import Catalog
+from providers.catalog import Catalog, with_nodes
 from providers.types import LaunchRecipe, Target
 from tests.daemon.test_operate import Killed, World, begun
 from tests.emulators.aws import Emulator, Fault
@@ -18,7 +18,8 @@ from tests.providers.aws.conftest import LARGE, SMALL
 
 CALLS = {
     "StopInstances": "Stop", "StartInstances": "Start", "ModifyInstanceAttribute": "Modify", "RunInstances": "Launch",
-    "TerminateInstances": "Terminate",
+    "TerminateInstances": "Terminate", "SetDesiredCapacity": "Resize",
+    "TerminateInstanceInAutoScalingGroup": "Remove",
 }  # fmt: skip
 KEYS = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
 
@@ -191,3 +192,36 @@ async def test_a_replacement_is_launched_under_its_token_before_the_old_one_goes
     running = world._running()
     assert len(running) == 1
     assert world.instance(running[0]) == ("m7i.4xlarge", "running")
+
+
+class OnGroup(OnAws):
+    """The same daemon and job, on an Auto Scaling group of two nodes."""
+
+    offers = (with_nodes(OnAws.offers[0], 2), with_nodes(OnAws.offers[0], 3))
+
+    def _enter_cloud(self) -> None:
+        super()._enter_cloud()
+        self.scaling = self.emulator.client("autoscaling")
+        self.emulator.ask = None
+        self.scaling.create_auto_scaling_group(
+            AutoScalingGroupName="nodes-1", MinSize=1, MaxSize=4, DesiredCapacity=2, AvailabilityZones=["us-east-1a"],
+            LaunchTemplate={"LaunchTemplateName": "train"},
+        )  # fmt: skip
+        self.emulator.ask = self._intended
+        self.clock.advance(60)
+        self.target = Target("aws", "group", "nodes-1", "us-east-1")
+
+
+async def test_a_group_that_finds_no_capacity_gets_its_old_size_back(tmp_path: Path) -> None:
+    """Setting its size never fails: the cloud goes on trying, and bills when it comes to something."""
+    world = OnGroup(tmp_path / "s.sqlite")
+    try:
+        world.emulator.exhaust("m7i.*")
+        await begun(world, route="grow")
+        await world.settle()
+        assert world.stage() == "rolled_back"
+        (group,) = world.scaling.describe_auto_scaling_groups()["AutoScalingGroups"]
+        assert (group["DesiredCapacity"], len(group["Instances"])) == (2, 2)
+        assert world.effects() == {"SetDesiredCapacity": 2}
+    finally:
+        world.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from providers.budget import Budget
-from providers.catalog import Catalog
+from providers.catalog import Catalog, with_nodes
 from providers.gcp.client import Client
 from providers.gcp.provider import Gcp
 from providers.types import LaunchRecipe, Offer, Target
@@ -18,7 +18,8 @@ from tests.providers.gcp.conftest import KNOWN, N1, N1_BIG, N1_BIG_T4, ZONE
 
 CALLS = {
     "stop": "Stop", "start": "Start", "setMachineType": "Modify", "setScheduling": "Modify",
-    "setMachineResources": "Modify", "insert": "Launch", "delete": "Terminate",
+    "setMachineResources": "Modify", "insert": "Launch", "delete": "Terminate", "resize": "Resize",
+    "deleteInstances": "Remove",
 }  # fmt: skip
 
 
@@ -137,3 +138,30 @@ async def test_a_replacement_is_launched_once_before_the_old_one_goes(world: OnG
     (found,) = world.emulator.instances.values()
     assert found["machineType"].endswith("n1-standard-16")
     assert found["status"] == "RUNNING"
+
+
+class OnGroup(OnGcp):
+    """The same daemon and job, on a managed group of two nodes."""
+
+    offers = (with_nodes(N1, 2), with_nodes(N1, 3))
+
+    def _enter_cloud(self) -> None:
+        super()._enter_cloud()
+        self.emulator.group("nodes-1", ZONE, "train", 2)
+        self.target = Target("gcp", "group", "nodes-1", ZONE)
+
+
+async def test_a_group_that_finds_no_stock_gets_its_old_size_back(tmp_path: Path) -> None:
+    """Its resize never fails: the cloud goes on trying, and bills when it comes to something."""
+    world = OnGroup(tmp_path / "s.sqlite")
+    try:
+        world.emulator.exhaust("n1-*")
+        await world.begin(route="grow")
+        await world.settle()
+        assert world.stage() == "rolled_back"
+        assert world.emulator.groups[ZONE, "nodes-1"]["targetSize"] == 2
+        assert len(world.provider.describe(world.target).nodes) == 2
+        assert world.effects() == {"resize": 2}
+        assert world.emulator.complaints == []
+    finally:
+        world.close()

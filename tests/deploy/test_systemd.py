@@ -43,7 +43,7 @@ def test_its_command_and_environment_are_ones_the_daemon_takes(tmp_path: Path) -
     assert read.log == "json"
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze - run make browser")
 def test_its_exposure_is_at_most_two() -> None:
     command = ["systemd-analyze", "security", "--no-pager", "--offline=true", "--threshold=20", str(UNIT)]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -1,6 +1,10 @@
 """``scaleahead serve`` with a job of one's own, over HTTP, as in the README."""
 
+import contextlib
+import os
+import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +17,8 @@ RECOMMEND = POLICY.replace("default: auto", "default: recommend")
 
 @pytest.mark.slow
 def test_a_job_of_ones_own_is_forecast_decided_and_explained(tmp_path: Path) -> None:
-    with ControlHost(tmp_path, RECOMMEND) as host:
-        host.start_daemon()
+    with ControlHost(tmp_path, RECOMMEND) as host, _service_manager() as (manager, named):
+        host.start_daemon(NOTIFY_SOCKET=named, WATCHDOG_USEC="20000000")
         until(host.ready, 60, "the daemon is ready", host)
         host.register()
 
@@ -42,6 +46,31 @@ def test_a_job_of_ones_own_is_forecast_decided_and_explained(tmp_path: Path) -> 
         _a_broken_policy_is_refused_with_its_line(host)
         _a_second_daemon_is_refused(host)
         assert host.effects() == []
+        _the_service_manager_was_told(host, manager)
+
+
+@contextlib.contextmanager
+def _service_manager() -> Iterator[tuple[socket.socket, str]]:
+    name = f"scaleahead-serve-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind("\0" + name)
+        manager.setblocking(False)
+        yield manager, f"@{name}"
+
+
+def _the_service_manager_was_told(host: ControlHost, manager: socket.socket) -> None:
+    """Readiness once, the sign of life, and the end of it. Its queue is short: the signs are far apart here."""
+    assert host.daemon is not None
+    host.daemon.terminate()
+    until(lambda: host.daemon is not None and host.daemon.poll() is not None, 30, "the daemon ends", host)
+    assert host.daemon.returncode == 0
+    heard: list[bytes] = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            heard.append(manager.recv(100))
+    assert heard.count(b"READY=1") == 1
+    assert b"WATCHDOG=1" in heard
+    assert heard[-1] == b"STOPPING=1"
 
 
 def _version(host: ControlHost) -> str:

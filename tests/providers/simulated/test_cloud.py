@@ -435,8 +435,12 @@ def test_a_group_is_neither_emptied_nor_resized_blindly():
     ground = Ground()
     target = group(ground)
     nodes = tuple(node.id for node in ground.cloud.describe(target).nodes)
-    for call in (Resize(target, 1), Resize(target, 5), Remove(target, nodes)):
-        with pytest.raises(Invalid):
+    for call, fault in (
+        (Resize(target, 1), WrongState),
+        (Resize(target, 5), Invalid),
+        (Remove(target, nodes), Invalid),
+    ):
+        with pytest.raises(fault):
             ground.do(call)
     assert len(ground.cloud.describe(target).nodes) == 2
 
