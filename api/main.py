@@ -204,7 +204,7 @@ def listing() -> Callable[[], Sequence[Offer]]:
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves signals alone: uvicorn raises them again at its end, which kills before the rest is closed."""
+    """A server that leaves signals alone: uvicorn raises them again at its end, before the rest is closed."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
