@@ -234,25 +234,28 @@ def status_for(choice: Choice, way: Mode) -> DecisionStatus:
 
 
 def decide(identity: str, look: Look, settings: Settings, way: Mode, now: datetime) -> Decision:
-    """Write a decision down with all that led to it. The look must hold a forecast, an allocation and a choice.
+    """Write a decision down with all that led to it. The look must hold an allocation and a choice.
 
-    Its ``inputs_hash`` is left to ``sealed``: most turns come to what the last one came to, and are only counted.
+    Its ``inputs_hash`` and the forecast's figures are left to ``sealed``: most turns come to what the last one came to,
+    and are only counted.
     """
     assert look.choice is not None
     assert look.allocation is not None
-    assert look.forecast is not None
     shadow = "" if look.shadow is None else f"{look.shadow.option.offer.id}: {look.shadow.reason}"
     return Decision(
         id=identity, job=look.job.name, at=now, policy=settings.name, policy_version=settings.version, mode=way,
         status=status_for(look.choice, way), current=look.allocation.offer, choice=look.choice,
         options=look.options, inputs_hash="",
-        forecast=digest(look.forecast, look.drift), shadow=shadow, situation=look.situation,
+        forecast={}, shadow=shadow, situation=look.situation,
     )  # fmt: skip
 
 
-def sealed(decision: Decision, forecast: Forecast | None) -> Decision:
-    """Put the hash of everything it came from on a decision that is going to be kept."""
-    return decision if forecast is None else replace(decision, inputs_hash=inputs_hash(forecast, decision.situation))
+def sealed(decision: Decision, look: Look) -> Decision:
+    """Put the forecast's figures and the hash of everything it came from on a decision that is going to be kept."""
+    if look.forecast is None:
+        return decision
+    figures, hashed = digest(look.forecast, look.drift), inputs_hash(look.forecast, decision.situation)
+    return replace(decision, forecast=figures, inputs_hash=hashed)
 
 
 def replay(decision: Decision, policy: Policy) -> Choice:
