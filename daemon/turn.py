@@ -15,6 +15,7 @@ from daemon.look import Look
 from daemon.store.codec import dumps
 from daemon.types import Action, Decision, DecisionStatus, Drift, Forecast, History, Job, JobStatus, Report
 from policies import guards
+from policies.availability import PRIOR, Availability
 from policies.base import Policy
 from policies.types import Choice, Mode, Option, Settings, Situation, Spread
 from providers.types import Allocation, Offer
@@ -89,10 +90,13 @@ def moved(status: JobStatus, action: Action, at: datetime) -> JobStatus:
 def case(
     job: Job, status: JobStatus, allocation: Allocation, history: History, forecast: Forecast, drift: Drift,
     settings: Settings, offers: Sequence[Offer], move: engine.MoveCost, spent_usd: float, now: datetime,
-    speeds: speed.Speeds,
+    speeds: speed.Speeds, availability: Mapping[str, Availability] | None = None,
 ) -> engine.Case:  # fmt: skip
     """Gather the engine's case. Offers of groups are other sizes of the group; those of VMs are other machines."""
     group = allocation.target.kind == "group"
+    never_seen = Availability(True)
+    spot = {offer.id for offer in (allocation.offer, *offers) if offer.buying == "spot"}
+    seen = availability or {}
     candidates = [
         engine.Candidate(offer, _group_route(allocation.offer, offer) if group else vm_route(allocation.offer, offer))
         for offer in offers
@@ -103,6 +107,7 @@ def case(
         speeds=speeds, move=move, margin_factor=drift.margin,
         memory_floor_gib=status.memory_floor_gib, gpu_memory_floor_gib=status.gpu_memory_floor_gib,
         spent_usd=spent_usd, deadline=job.deadline, budget_usd=_least(job.budget_usd, settings.limits.usd_total),
+        interrupted={one: PRIOR.interruptions_per_hour(seen.get(one, never_seen)) for one in spot},
     )  # fmt: skip
 
 

@@ -237,7 +237,7 @@ class Watch:
         move = turn.move_cost(look.status, self._timing)
         case = turn.case(
             look.job, look.status, replace(look.allocation, offer=current), look.history, forecast, look.drift,
-            settings, offers, move, spent, now, speeds,
+            settings, offers, move, spent, now, speeds, self.sighted(),
         )  # fmt: skip
         return engine.weigh(case)
 
