@@ -1,5 +1,6 @@
 """A daemon as the image and the compose file run it: their command, environment and configuration, over TLS."""
 
+import json
 import os
 import re
 import ssl
@@ -28,9 +29,13 @@ class Served:
     directory: Path
     trust: ssl.SSLContext
 
-    def text(self, path: str) -> str:
-        """Get something with the admin token."""
-        asked = urllib.request.Request(self.url + path)
+    def register(self, name: str) -> None:
+        """Register a job that pushes its reports."""
+        self.text("/v1/jobs", json.dumps({"name": name}).encode())
+
+    def text(self, path: str, body: bytes | None = None) -> str:
+        """Get something with the admin token, or post a body."""
+        asked = urllib.request.Request(self.url + path, body, {"Content-Type": "application/json"})
         asked.add_header("Authorization", f"Bearer {(self.directory / 'token').read_text().strip()}")
         with urllib.request.urlopen(asked, timeout=20, context=self.trust) as answer:
             return str(answer.read().decode())
