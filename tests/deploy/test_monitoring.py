@@ -1,4 +1,4 @@
-"""Alert rules and dashboard: every query is sound PromQL over figures, labels and values that the daemon really serves."""
+"""Alert rules and dashboard: every query is sound PromQL over series, labels and values that the daemon serves."""
 
 import json
 import re
@@ -99,7 +99,7 @@ def test_every_figure_of_the_daemon_is_looked_at(figures: Mapping[str, Mapping[s
 
 @pytest.mark.parametrize("wrong", ["sum(rate(x[5m])", "rate(scaleahead_ready)", "x >> 1"])
 def test_the_parser_refuses_what_is_wrong(wrong: str) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         promql_parser.parse(wrong)
 
 
