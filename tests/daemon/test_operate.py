@@ -474,3 +474,61 @@ async def test_a_launch_whose_outcome_stays_unknown_is_for_a_person(tmp_path: Pa
     world.intend(decision)
     await world.settle()
     assert world.stage() == "needs_human"
+
+
+async def test_a_launch_that_was_lost_and_then_throttled_is_made_once(tmp_path: Path) -> None:
+    """A repetition under another token would have launched, and paid for, a second machine."""
+    world = World(tmp_path / "s.sqlite", recipe=LaunchRecipe("train"))
+    world.cloud.barrier(Barrier("m5.*", "r5.*", "families differ"))
+    world.cloud.fault(Fault("launch", "AnswerLost", "after_applied"))
+    await begun(world, "replace")
+    while not any(record.call == "launch" for record in world.cloud.records()):
+        await world.turn()
+    world.cloud.fault(Fault("launch", "Throttled", "before"))
+    await world.settle()
+    assert world.stage() == "done"
+    assert len({record.token for record in world.cloud.records() if record.call == "launch"}) == 1
+
+
+async def test_a_launch_whose_answer_the_action_never_learned_is_taken_up(tmp_path: Path) -> None:
+    """Killed between the record of the answer and the action: the machine is known by the record alone."""
+    world = World(tmp_path / "s.sqlite", recipe=LaunchRecipe("train"))
+    world.cloud.barrier(Barrier("m5.*", "r5.*", "families differ"))
+    world.deaf = True
+    await begun(world, "replace")
+    world.kill_at = world.reached.index("intent.committed") + 4
+    with pytest.raises(Killed, match=r"call\.resolved\.launch"):
+        await world.settle()
+    world.die()
+    world.start()
+    await world.settle()
+    assert world.stage() == "rolled_back"
+    assert world.effects() == {"launch": 1, "terminate": 1}
+
+
+@pytest.mark.parametrize("error", ["Throttled", "WrongState", "NotPermitted"])
+async def test_a_refused_call_is_not_repeated_at_once(tmp_path: Path, error: str) -> None:
+    world = World(tmp_path / "s.sqlite")
+    world.cloud.fault(Fault("stop", error, "before", times=1000))  # type: ignore[arg-type]
+    await begun(world)
+    for _ in range(24):
+        await world.turn()
+    tried = [record.at for record in world.cloud.records() if record.call == "stop"]
+    assert 2 <= len(tried) <= 5
+    assert len(set(tried)) == len(tried)
+
+
+async def test_no_capacity_for_either_machine_is_asked_again_only_now_and_then(tmp_path: Path) -> None:
+    world = World(tmp_path / "s.sqlite")
+    world.cloud.shortage(Shortage(LARGE.id))
+    await begun(world)
+    while world.cloud.machine("vm-1").state != "stopped":
+        await world.turn()
+    world.cloud.shortage(Shortage(SMALL.id))
+    for _ in range(120):
+        await world.turn()
+    assert 5 <= len([record for record in world.cloud.records() if record.call == "start"]) <= 14
+    world.cloud.relieve(SMALL.id)
+    await world.settle()
+    assert world.stage() == "rolled_back"
+    assert world.cloud.machine("vm-1").state == "running"
