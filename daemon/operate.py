@@ -16,7 +16,7 @@ import structlog
 
 from daemon import act
 from daemon.hook import HookError, NoRoute
-from daemon.store.base import Store
+from daemon.store.base import Stale, Store
 from daemon.types import Action, CallRecord, Decision, Job, JobStatus, Outcome, Stage
 from providers import errors
 from providers.base import Provider
@@ -203,6 +203,7 @@ class Operator:
         action = self._save(replace(action, next_at=record.sent_at))
         self._store.actions.record(record)
         self._failpoint(f"call.recorded.{type(call).__name__.lower()}")
+        self._prompt(record)
         try:
             operation = self._providers[action.target.provider].perform(call, token)
         except errors.ProviderError as error:
@@ -214,6 +215,15 @@ class Operator:
         )
         self._failpoint(f"call.resolved.{type(call).__name__.lower()}")
         return self._save(_after_call(action, operation, failed))
+
+    def _prompt(self, record: CallRecord) -> None:
+        """Let no call out that comes late. Raises ``Stale``.
+
+        A process that stood still since it checked its lease may have lost it, and the next owner may be past this.
+        """
+        late = (self._clock.now() - record.sent_at).total_seconds()
+        if not 0 <= late <= self._patience.repeat / 2:
+            raise Stale(f"{late:.0f} s passed between the record of a call and the call - it is not made")
 
     def _refused(self, action: Action, record: CallRecord, error: errors.ProviderError, repeated: bool) -> Action:
         """Write down a refusal. One of a repetition says nothing about the first call: that may have had its effect."""

@@ -10,7 +10,7 @@ import pytest
 from daemon.act import Patience
 from daemon.hook import HookError
 from daemon.operate import NotTrusted, Operator
-from daemon.store.base import Conflict, OverBudget, Store
+from daemon.store.base import Conflict, OverBudget, Stale, Store
 from daemon.store.open import open_store
 from daemon.types import Action, Charge, Checkpoint, Decision, Job, JobStatus
 from policies.types import Choice, Mode, Option, Settings, Situation, Spread
@@ -48,6 +48,7 @@ class World:
         self.mode = mode
         self.reached: list[str] = []
         self.kill_at: int | None = None
+        self.stand_still_at = ""
         self.deaf = False
         self.asked: list[datetime] = []
         self.boots = 0
@@ -80,6 +81,9 @@ class World:
 
     def _failpoint(self, name: str) -> None:
         self.reached.append(name)
+        if name == self.stand_still_at:
+            self.stand_still_at = ""
+            self.clock.advance(60)
         if self.kill_at is not None and len(self.reached) - 1 == self.kill_at:
             raise Killed(name)
 
@@ -532,3 +536,16 @@ async def test_no_capacity_for_either_machine_is_asked_again_only_now_and_then(t
     await world.settle()
     assert world.stage() == "rolled_back"
     assert world.cloud.machine("vm-1").state == "running"
+
+
+async def test_a_call_that_comes_long_after_its_record_is_not_made(tmp_path: Path) -> None:
+    """The process was suspended between the check of its lease and the call: another may be past this by now."""
+    world = World(tmp_path / "s.sqlite")
+    await begun(world)
+    world.stand_still_at = "call.recorded.stop"
+    with pytest.raises(Stale, match="it is not made"):
+        await world.settle()
+    assert world.effects() == {}
+    await world.settle()
+    assert world.stage() == "done"
+    assert world.effects() == {"stop": 1, "modify": 1, "start": 1}

@@ -1,6 +1,6 @@
 """The cloud of the small world, and the job on it: strict, with every read and every call a site of faults."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -41,7 +41,6 @@ from tests.daemon.proof.scenarios import (
     Broken,
     JobNow,
     Machine,
-    Paused,
     Scenario,
 )
 
@@ -49,7 +48,7 @@ from tests.daemon.proof.scenarios import (
 class Cloud:
     """Machines, nodes and the training process. ``plan`` says which of the sites of a turn fail, and how.
 
-    ``shown`` is what reads see until ``shown_until``, where an effect is not visible yet; ``ours_since`` is since when
+    At site ``pause_at`` the process stands still for as long as ``interlude`` runs. ``shown`` is what reads see until ``shown_until``, where an effect is not visible yet; ``ours_since`` is since when
     a machine stands stopped by us.
     """
 
@@ -60,7 +59,8 @@ class Cloud:
         self.trace: list[tuple[str, tuple[str, ...]]] = []
         self.plan: Mapping[int, str] = {}
         self.now_at: datetime = NOW
-        self.pause = False
+        self.pause_at = -1
+        self.interlude: Callable[[], None] | None = None
         self.action: Action | None = None
         self.desired = 0
         self.launched: dict[str, str] = {}
@@ -77,7 +77,11 @@ class Cloud:
     def site(self, name: str, kinds: tuple[str, ...]) -> str | None:
         """Pass a place where something may fail; give what fails there now."""
         self.trace.append((name, kinds))
-        return self.plan.get(len(self.trace) - 1)
+        number = len(self.trace) - 1
+        if self.interlude is not None and number == self.pause_at:
+            interlude, self.interlude = self.interlude, None
+            interlude()
+        return self.plan.get(number)
 
     def lawful(self, call: Call, token: str) -> None:
         """Ask what must hold of a call when it is made."""
@@ -176,9 +180,6 @@ class Cloud:
     # The cloud's part: calls.
 
     def perform(self, call: Call, token: str) -> Operation:
-        if self.pause:
-            self.pause = False
-            raise Paused(call, token)
         self.lawful(call, token)
         fault = self.site(f"call {type(call).__name__}", CALL)
         if fault == "throttled":

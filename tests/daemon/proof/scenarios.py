@@ -30,10 +30,6 @@ class Killed(BaseException):
     """The process is gone."""
 
 
-class Paused(BaseException):
-    """The process stands still right before a call; what it would have sent is ``call``."""
-
-
 def offer(kind: str, usd: float, nodes: int = 1) -> Offer:
     return Offer("simulated", "here", kind, Resources(4, 16.0), Price(usd, "a test", NOW), nodes=nodes)
 

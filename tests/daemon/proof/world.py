@@ -208,7 +208,7 @@ class World(Cloud):
             if action is None:
                 self.operator.intend(self.decision, self.registered, self.status(), self.describe_quietly())
             elif not action.closed:
-                self.action = finish(self.operator.advance(action, self.status()))
+                finish(self.operator.advance(action, self.status()))
             elif self.settled is None:
                 self.operator.settle(action, None, None)
         except Killed:
