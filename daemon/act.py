@@ -17,12 +17,13 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from daemon.types import CLOSED, Action, Checkpoint, JobStatus, Stage
-from providers.errors import Incompatible, NoCapacity, NotFound, ProviderError, QuotaExceeded, Transient
+from providers.errors import Incompatible, NoCapacity, NotFound, ProviderError, QuotaExceeded, Refused, Transient
 from providers.types import (
     Allocation,
     Call,
     Grow,
     InPlace,
+    Keep,
     Launch,
     LaunchRecipe,
     Modify,
@@ -358,6 +359,8 @@ def _resize(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> 
     if here is None:
         return _overdue(action, now) or Wait("the cloud does not show the group")
     running = [node.id for node in here.nodes if node.state == "running"]
+    if isinstance(cloud.fault, Refused):
+        return Enter("rolling_back", f"the group may not change so: {cloud.fault}")
     match cloud.route:
         case Same():
             if len(running) >= action.new.nodes:
@@ -453,6 +456,9 @@ def _discard(action: Action, cloud: CloudView, now: datetime) -> Step:
 
 
 def _take_size_back(action: Action, cloud: CloudView, now: datetime) -> Step:
+    kept = _still_here(action, cloud.allocation)
+    if kept:
+        return _overdue(action, now) or Perform(Keep(action.target, kept))
     match cloud.route:
         case Grow(nodes):
             return _overdue(action, now) or Perform(Resize(action.target, nodes))
@@ -460,6 +466,14 @@ def _take_size_back(action: Action, cloud: CloudView, now: datetime) -> Step:
             return _overdue(action, now) or _give_back(action, cloud.allocation)
         case _:
             return Enter("rolled_back", action.rollback_reason)
+
+
+def _still_here(action: Action, here: Allocation | None) -> tuple[str, ...]:
+    """Name the nodes that were to be removed, are still there, and take no work any more."""
+    if here is None or action.route != "shrink":
+        return ()
+    alive = (node for node in here.nodes if node.leaving and node.state not in ("stopping", "terminated"))
+    return tuple(node.id for node in alive if node.id in action.victims)
 
 
 def _give_back(action: Action, here: Allocation | None) -> Step:

@@ -92,7 +92,7 @@ def case(
     speeds: speed.Speeds,
 ) -> engine.Case:  # fmt: skip
     """Gather the engine's case. Offers of groups are other sizes of the group; those of VMs are other machines."""
-    group = allocation.target.kind == "group"
+    group = allocation.target.kind != "vm"
     candidates = [
         engine.Candidate(offer, _group_route(allocation.offer, offer) if group else vm_route(allocation.offer, offer))
         for offer in offers

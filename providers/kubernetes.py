@@ -17,7 +17,9 @@ from urllib.parse import quote, urlencode
 import urllib3
 from urllib3.exceptions import HTTPError, NewConnectionError, SSLError
 
+from providers import kubeconfig
 from providers.budget import Budget
+from providers.clock import Clock
 from providers.errors import (
     AnswerLost,
     Busy,
@@ -207,6 +209,40 @@ class Cluster:
         advice = " - grant it, see deploy/kubernetes" if refused.status == 403 else ""
         advice = " - renew the credentials of its kubeconfig" if refused.status == 401 else advice
         return kind(f"cluster {self._name}: {doing}: {' '.join(str(refused).split())}{advice}")
+
+
+class Clusters:
+    """The clusters that a kubeconfig lets us speak to, by name; made when first asked for. Safe for threads."""
+
+    def __init__(self, path: str | None, chosen: Mapping[str, str], budget: Budget, clock: Clock) -> None:
+        """Take the kubeconfig, ``None`` for none, and by a cluster's name the context where it has another name.
+
+        Raises ``Invalid`` for a file that cannot be used, and for a context that it lacks.
+        """
+        self._path, self._chosen = path, chosen
+        self._budget, self._clock = budget, clock
+        self._made: dict[str, Cluster] = {}
+        self._making = threading.Lock()
+        if path is not None:
+            kubeconfig.contexts(path)
+            for context in chosen.values():
+                kubeconfig.read(path, context, clock)
+
+    def of(self, name: str) -> Cluster | None:
+        """Give a cluster; ``None`` without a kubeconfig. Raises ``Invalid`` for one that it does not name."""
+        if self._path is None:
+            return None
+        with self._making:
+            if name not in self._made:
+                context = self._chosen.get(name) or kubeconfig.context_of(name, self._path)
+                self._made[name] = Cluster(name, kubeconfig.read(self._path, context, self._clock), self._budget)
+            return self._made[name]
+
+    def close(self) -> None:
+        """Close all connections."""
+        with self._making:
+            for cluster in self._made.values():
+                cluster.close()
 
 
 def _node(one: Mapping[str, Any]) -> KubeNode:
