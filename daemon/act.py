@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from daemon.types import CLOSED, Action, Checkpoint, JobStatus, Stage
-from providers.errors import Incompatible, NoCapacity, NotFound, ProviderError, QuotaExceeded, Refused, Transient
+from providers.errors import Incompatible, NoCapacity, NotFound, ProviderError, QuotaExceeded, Transient
 from providers.types import (
     Allocation,
     Call,
@@ -359,12 +359,11 @@ def _resize(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> 
     if here is None:
         return _overdue(action, now) or Wait("the cloud does not show the group")
     running = [node.id for node in here.nodes if node.state == "running"]
-    if isinstance(cloud.fault, Refused):
-        return Enter("rolling_back", f"the group may not change so: {cloud.fault}")
+    if cloud.route == Same() and len(running) >= action.new.nodes:
+        return Enter("verifying")
+    if isinstance(cloud.fault, ProviderError) and not isinstance(cloud.fault, Transient):
+        return Enter("rolling_back", f"the group does not reach its size: {cloud.fault}")
     match cloud.route:
-        case Same():
-            if len(running) >= action.new.nodes:
-                return Enter("verifying")
         case Grow(nodes):
             return _overdue(action, now) or Perform(Resize(action.target, nodes))
         case Shrink():
@@ -373,13 +372,10 @@ def _resize(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> 
             if not victims:
                 return Enter("needs_human", "the nodes named for removal are gone, and the group is still too large")
             return _overdue(action, now) or Perform(Remove(action.target, victims))
-        case InPlace() | Replace() | None:
-            pass
+        case Same() | InPlace() | Replace() | None:
+            return _overdue(action, now) or Wait("the group is changing size")
         case _:
             assert_never(cloud.route)
-    if isinstance(cloud.fault, NoCapacity) or now >= action.deadline:
-        return Enter("rolling_back", f"the group did not reach its size: {cloud.fault or 'too slow'}")
-    return Wait("the group is changing size")
 
 
 def _gone(cloud: CloudView) -> bool:
