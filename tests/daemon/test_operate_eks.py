@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from daemon.types import Action
 from providers.aws.client import Client
 from providers.aws.provider import Aws
 from providers.budget import Budget
@@ -103,6 +104,10 @@ class OnPool(OnAws):
 
     def cordoned(self) -> list[str]:
         return [name for name, node in self.cluster.nodes.items() if node.unschedulable]
+
+    async def turn(self, seconds: float = 15.0) -> Action | None:
+        """Look less often than at a machine: a drain has nothing to show for half a minute."""
+        return await super().turn(seconds)
 
     def closed_with(self) -> str:
         """Give the note of the action that has closed."""
