@@ -23,6 +23,7 @@ from providers.types import (
     Call,
     Grow,
     InPlace,
+    Keep,
     Launch,
     LaunchRecipe,
     Modify,
@@ -374,10 +375,11 @@ def _resize(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> 
     if here is None:
         return _overdue(action, now) or Wait("the cloud does not show the group")
     running = [node.id for node in here.nodes if node.state == "running"]
+    if cloud.route == Same() and len(running) >= action.new.nodes:
+        return Enter("verifying")
+    if isinstance(cloud.fault, ProviderError) and not isinstance(cloud.fault, Transient):
+        return Enter("rolling_back", f"the group does not reach its size: {cloud.fault}")
     match cloud.route:
-        case Same():
-            if len(running) >= action.new.nodes:
-                return Enter("verifying")
         case Grow(nodes):
             return _overdue(action, now) or Perform(Resize(action.target, nodes))
         case Shrink():
@@ -388,13 +390,10 @@ def _resize(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> 
             if _went_on(action, cloud, job):
                 return Enter("cancelled", WENT_ON)
             return _overdue(action, now) or Perform(Remove(action.target, victims))
-        case InPlace() | Replace() | None:
-            pass
+        case Same() | InPlace() | Replace() | None:
+            return _overdue(action, now) or Wait("the group is changing size")
         case _:
             assert_never(cloud.route)
-    if isinstance(cloud.fault, NoCapacity) or now >= action.deadline:
-        return Enter("rolling_back", f"the group did not reach its size: {cloud.fault or 'too slow'}")
-    return Wait("the group is changing size")
 
 
 def _gone(cloud: CloudView) -> bool:
@@ -471,6 +470,9 @@ def _discard(action: Action, cloud: CloudView, now: datetime) -> Step:
 
 
 def _take_size_back(action: Action, cloud: CloudView, now: datetime) -> Step:
+    kept = _still_here(action, cloud.allocation)
+    if kept:
+        return _overdue(action, now) or Perform(Keep(action.target, kept))
     match cloud.route:
         case Grow(nodes):
             return _overdue(action, now) or Perform(Resize(action.target, nodes))
@@ -481,6 +483,14 @@ def _take_size_back(action: Action, cloud: CloudView, now: datetime) -> Step:
         case _:
             # Not known is not taken back: the cloud may go on launching, and bill for it.
             return _overdue(action, now) or Wait(f"the group's size is not known: {cloud.fault}")
+
+
+def _still_here(action: Action, here: Allocation | None) -> tuple[str, ...]:
+    """Name the nodes that were to be removed, are still there, and take no work any more."""
+    if here is None or action.route != "shrink":
+        return ()
+    alive = (node for node in here.nodes if node.leaving and node.state not in ("stopping", "terminated"))
+    return tuple(node.id for node in alive if node.id in action.victims)
 
 
 def _give_back(action: Action, here: Allocation | None) -> Step:

@@ -93,7 +93,7 @@ def case(
     speeds: speed.Speeds, availability: Mapping[str, Availability] | None = None,
 ) -> engine.Case:  # fmt: skip
     """Gather the engine's case. Offers of groups are other sizes of the group; those of VMs are other machines."""
-    group = allocation.target.kind == "group"
+    group = allocation.target.kind != "vm"
     never_seen = Availability(True)
     spot = {offer.id for offer in (allocation.offer, *offers) if offer.buying == "spot"}
     seen = availability or {}
