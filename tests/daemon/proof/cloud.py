@@ -48,8 +48,8 @@ from tests.daemon.proof.scenarios import (
 class Cloud:
     """Machines, nodes and the training process. ``plan`` says which of the sites of a turn fail, and how.
 
-    At site ``pause_at`` the process stands still for as long as ``interlude`` runs. ``shown`` is what reads see until ``shown_until``, where an effect is not visible yet; ``ours_since`` is since when
-    a machine stands stopped by us.
+    At site ``pause_at`` the process stands still for as long as ``interlude`` runs. ``shown`` is what reads see until
+    ``shown_until``, where an effect is not visible yet; ``ours_since`` is since when a machine stands stopped by us.
     """
 
     name = "simulated"
@@ -59,6 +59,7 @@ class Cloud:
         self.trace: list[tuple[str, tuple[str, ...]]] = []
         self.plan: Mapping[int, str] = {}
         self.now_at: datetime = NOW
+        self.refused: list[str] = []
         self.pause_at = -1
         self.interlude: Callable[[], None] | None = None
         self.action: Action | None = None
@@ -182,12 +183,15 @@ class Cloud:
     def perform(self, call: Call, token: str) -> Operation:
         self.lawful(call, token)
         fault = self.site(f"call {type(call).__name__}", CALL)
-        if fault == "throttled":
-            raise errors.Throttled("too many requests")
-        if fault == "unavailable":
-            raise errors.Unavailable("a fault of its own")
+        if fault in READ:
+            self.refused.append(token)
+            raise errors.Throttled("too many requests") if fault == "throttled" else errors.Unavailable("its own fault")
         before = dict(self.machines), self.desired
-        operation = self.effect(call, token)
+        try:
+            operation = self.effect(call, token)
+        except errors.ProviderError:
+            self.refused.append(token)
+            raise
         if fault == "lost":
             raise errors.AnswerLost("no answer came")
         if fault == "delayed":

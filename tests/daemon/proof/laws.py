@@ -24,6 +24,12 @@ def of_a_call(world: World, call: Call, token: str) -> None:
         raise Broken(f"{call} was made for no open action")
     if record is None or record.call != call or record.state != "sent" or record.epoch != world.epoch:
         raise Broken(f"{call} was made without a committed record of its own")
+    if token in world.refused:
+        raise Broken(f"{type(call).__name__} was refused and made again in the same turn: it must wait")
+    _of_its_kind(world, action, call, token)
+
+
+def _of_its_kind(world: World, action: Action, call: Call, token: str) -> None:
     match call:
         case Stop(target):
             if target != action.target or not action.stopped_by_us:
@@ -91,6 +97,8 @@ def _check_machines(world: World, action: Action, living: set[str], disturbed: b
         return
     if len(living) != 1:
         raise Broken(f"{action.stage}, and {sorted(living)} run: one of them belongs to nobody")
+    if scenario.route == "replace" and action.stage == "done" and world.state_of("vm-1") != "terminated":
+        raise Broken("the old machine was not deleted, and its disk costs money")
     at = world.machines[world.job.on].offer
     if at.id != wanted.id and not (action.stage == "rolled_back" and scenario.route == "in_place" and disturbed):
         raise Broken(f"{action.stage} on {at.id}, not on {wanted.id}")

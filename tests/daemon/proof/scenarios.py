@@ -16,7 +16,7 @@ PATIENCE = act.Patience(
 READ, CALL, HOOK, COMMIT = ("throttled", "unavailable"), ("throttled", "unavailable", "lost", "delayed"), ("lost",), (
     "crash",
 )  # fmt: skip
-RESTART, HIDDEN, CHANGE, SAVING = (timedelta(seconds=s) for s in (20, 45, 20, 10))
+RESTART, HIDDEN, CHANGE, SAVING = (timedelta(seconds=s) for s in (20, 45, 20, 20))
 """How long a daemon is away after a crash, an effect is not shown, a machine changes its state, a checkpoint takes."""
 LONGEST_STOP = timedelta(seconds=180 + 180 + 180 + 420 + 120)
 """The patience of every stage in which a machine may stand stopped, and two restarts."""

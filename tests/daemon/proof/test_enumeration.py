@@ -15,7 +15,7 @@ LEAST = {
 ENDS = {
     "in place": {"done", "cancelled"}, "in place, no capacity": {"rolled_back", "cancelled"},
     "in place, change refused": {"rolled_back", "cancelled"}, "in place, no checkpoint": {"cancelled"},
-    "replace": {"done", "cancelled"}, "replace, no checkpoint": {"rolled_back", "cancelled"},
+    "replace": {"done", "rolled_back", "cancelled"}, "replace, no checkpoint": {"rolled_back", "cancelled"},
     "grow": {"done", "rolled_back", "cancelled"}, "grow, too few": {"rolled_back", "cancelled"},
     "grow, none": {"rolled_back", "cancelled"}, "shrink": {"done", "cancelled"}, "release": {"released", "cancelled"},
 }  # fmt: skip

@@ -8,6 +8,7 @@ another owner waits before it repeats one (``Patience.repeat``); later than that
 
 import contextlib
 from collections.abc import Iterator
+from types import ModuleType
 
 import pytest
 
@@ -18,9 +19,9 @@ from tests.daemon.proof.world import World, operator_module
 MOST_TURNS = 40
 
 
-def interleavings(scenario: Scenario) -> Iterator[tuple[World, str, float]]:
+def interleavings(scenario: Scenario, module: ModuleType | None = None) -> Iterator[tuple[World, str, float]]:
     """Give the world at the end of each, the site of the pause, and how many seconds it lasted."""
-    world = World(scenario, operator_module())
+    world = World(scenario, module or operator_module())
     while not world.over:
         start = world.save_all()
         world.turn({})
@@ -39,7 +40,7 @@ def interleavings(scenario: Scenario) -> Iterator[tuple[World, str, float]]:
 
 
 def _paused(world: World, site: int, turns: int) -> tuple[float, bool]:
-    """Take a turn that stands still at a site, and go on to the end. Gives how long, and whether the other one ended."""
+    """Stand still at a site of a turn, then go on to the end. Gives how long, and whether the other owner ended."""
     lasted: list[float] = []
     old = world.owner
 
@@ -73,7 +74,7 @@ def test_an_old_owner_that_wakes_does_no_harm(scenario: Scenario) -> None:
         except Broken as fault:
             raise Broken(f"{fault} - paused at {site} for {seconds:.0f} s") from None
     assert tried >= 30
-    assert longest >= 60
+    assert longest >= 45
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS[:1] + SCENARIOS[4:5], ids=lambda scenario: scenario.name)

@@ -199,7 +199,7 @@ class World(Cloud):
 
     def turn(self, plan: Mapping[int, str]) -> None:
         """Let the time come at which something is due, then let the daemon take its turn. Raises ``Broken``."""
-        self.trace, self.plan = [], plan
+        self.trace, self.plan, self.refused = [], plan, []
         action = self.action
         if action is not None and not action.closed:
             self.now_at = max(self.now_at, action.next_at)
