@@ -244,7 +244,7 @@ def _stop(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> St
     if here is None:
         return _overdue(action, now) or Wait("the cloud does not show the machine")
     if action.route == "release":
-        again = here.state == "running" and _went_on(action, cloud, job)
+        again = here.state == "running" and (_went_on(action, cloud, job) or _came_back(action, job))
         return Enter("cancelled", WENT_ON) if again else _let_go(action, here, now)
     match here.state:
         case "running" if here.offer.id == action.new.id:
@@ -252,12 +252,12 @@ def _stop(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> St
         case "running":
             if isinstance(cloud.fault, QuotaExceeded | Incompatible | NoCapacity) and not action.stopped_by_us:
                 return Proceed(f"the pre-flight refuses it now: {cloud.fault}")
-            if _went_on(action, cloud, job):
+            if _went_on(action, cloud, job) or _came_back(action, job):
                 return Enter("cancelled", WENT_ON)
             return _overdue(action, now) or Perform(Stop(action.target))
         case "pending" | "stopping" | "unknown":
             return _overdue(action, now) or Wait(f"the machine is {here.state}")
-        case "stopped" if action.stopped_by_us:
+        case "stopped" if action.stopped_by_us and isinstance(cloud.pending, Stop):
             return Enter("modifying")
         case "stopped":
             return Enter("cancelled", "somebody else stopped the machine; not ours to start")
@@ -274,6 +274,11 @@ def _went_on(action: Action, cloud: CloudView, job: JobStatus) -> bool:
     """
     again = action.checkpoint is not None and job.state == "training" and job.run == action.old_run
     return again and not isinstance(cloud.pending, Stop | Remove)
+
+
+def _came_back(action: Action, job: JobStatus) -> bool:
+    """Whether the job runs anew on the machine that was to be stopped: somebody started it again by hand."""
+    return action.checkpoint is not None and job.state == "training" and job.run != action.old_run
 
 
 def _let_go(action: Action, here: Allocation, now: datetime) -> Step:
@@ -467,6 +472,12 @@ def _discard(action: Action, cloud: CloudView, now: datetime) -> Step:
         return Enter("needs_human", f"the machine {action.made.id} was launched in vain and still costs money")
     if told and cloud.under_way:
         return Wait("the machine that is not used is being deleted")
+    here = cloud.allocation
+    if here is None and not isinstance(cloud.fault, NotFound):
+        return Wait("the cloud does not show the old machine")
+    if here is None or here.state not in ("pending", "running"):
+        # Somebody stopped or deleted the old machine meanwhile: the job may have come up on the new one.
+        return Enter("needs_human", f"the old machine does not run; {action.made.id} is kept, and costs money")
     return Perform(Terminate(action.made))
 
 
