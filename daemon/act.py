@@ -257,7 +257,7 @@ def _stop(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> St
             return _overdue(action, now) or Perform(Stop(action.target))
         case "pending" | "stopping" | "unknown":
             return _overdue(action, now) or Wait(f"the machine is {here.state}")
-        case "stopped" if action.stopped_by_us and isinstance(cloud.pending, Stop):
+        case "stopped" if action.stopped_by_us:
             return Enter("modifying")
         case "stopped":
             return Enter("cancelled", "somebody else stopped the machine; not ours to start")
@@ -438,7 +438,7 @@ def _roll_back(action: Action, cloud: CloudView, job: JobStatus, now: datetime) 
     if action.route in ("grow", "shrink"):
         return _take_size_back(action, cloud, now)
     if action.route == "replace":
-        return _discard(action, cloud, now)
+        return _discard(action, cloud, job, now)
     if here is None:
         return _overdue(action, now) or Wait("the cloud does not show the machine")
     match here.state:
@@ -461,7 +461,7 @@ def _roll_back(action: Action, cloud: CloudView, job: JobStatus, now: datetime) 
             assert_never(here.state)
 
 
-def _discard(action: Action, cloud: CloudView, now: datetime) -> Step:
+def _discard(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> Step:
     """Delete the machine that was launched and is not used. One just launched may not be shown yet: tell it first."""
     told = isinstance(cloud.pending, Terminate)
     if action.made is None or (cloud.made is not None and cloud.made.state == "terminated"):
@@ -478,6 +478,8 @@ def _discard(action: Action, cloud: CloudView, now: datetime) -> Step:
     if here is None or here.state not in ("pending", "running"):
         # Somebody stopped or deleted the old machine meanwhile: the job may have come up on the new one.
         return Enter("needs_human", f"the old machine does not run; {action.made.id} is kept, and costs money")
+    if job.run != action.old_run:
+        return Enter("needs_human", f"the job began anew, perhaps on {action.made.id}: it is kept, and costs money")
     return Perform(Terminate(action.made))
 
 

@@ -63,8 +63,8 @@ MUTANTS = (
     Mutant(
         "the type is not changed",
         act,
-        'case "stopped" if action.stopped_by_us and isinstance(cloud.pending, Stop):\n            return Enter("modifying")',
-        'case "stopped" if action.stopped_by_us and isinstance(cloud.pending, Stop):\n            return Enter("starting")',
+        'case "stopped" if action.stopped_by_us:\n            return Enter("modifying")',
+        'case "stopped" if action.stopped_by_us:\n            return Enter("starting")',
         ("in place", 0),
     ),
     Mutant(

@@ -1,4 +1,4 @@
-"""People who stop, start, resize and delete by hand, edit policies and remove jobs while faults happen: any order of it.
+"""People who stop, start, resize and delete by hand, edit policies and remove jobs while faults happen.
 
 A person's wish counts: what a person stopped is never started, what a person deleted is not made again, and whatever
 we had begun still comes to an end that leaves nothing running, or standing, that nobody was told of.
@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from daemon.store.base import Conflict
-from providers.types import Call, Start
+from providers.errors import NotFound
+from providers.types import Call, Start, Stop
 from tests.daemon.proof.scenarios import CHANGE, LARGE, SCENARIOS, SIZES, SMALL, Broken, Machine
 from tests.daemon.proof.world import World, operator_module
 
@@ -75,7 +76,10 @@ class Meddling(RuleBasedStateMachine):
         machine = self._machine()
         if machine is not None and machine.state == "running":
             self.world.machines["vm-1"] = replace(machine, state="stopping", due=self.world.now_at + CHANGE)
-            self.world.stopped_by_hand = True
+            # A stop that was sent may have had its effect, whatever was answered: then whose it is cannot be told.
+            records = self.world.records.values()
+            ours = any(isinstance(record.call, Stop) for record in records)
+            self.world.stopped_by_hand = not ours or self.world.over
             self.world.live()
 
     @precondition(lambda self: self.world.scenario.target.kind == "vm")
@@ -127,12 +131,10 @@ class Meddling(RuleBasedStateMachine):
         except Conflict:
             assert not world.action.closed
             return
-        except Exception as fault:
-            # The machine is not shown: nothing is intended then.
-            assert type(fault).__name__ == "NotFound"
-            return
+        except NotFound:
+            return  # the machine is not shown yet: nothing is intended then
         world.decision, world.records, world.settled, world.launched = other, {}, None, {}
-        self.notes.append(f"{before.note} {before.id}")
+        self.notes.append(f"{before.stage} {before.note}")
 
     @rule()
     def the_job_is_deleted(self) -> None:
@@ -169,16 +171,17 @@ class Meddling(RuleBasedStateMachine):
     def _nothing_is_left_behind(self) -> None:
         world, action = self.world, self.world.action
         assert action is not None
-        notes = [*self.notes, f"{action.note} {action.id}"]
+        notes = [*self.notes, f"{action.stage} {action.note}"]
         for name in (name for name in world.machines if name.startswith("new-")):
             told = any(name in note or "scaleahead-" in note for note in notes)
             assert name == world.job.on or world.state_of(name) == "terminated" or told, f"{name} belongs to nobody"
-        gone = world.stopped_by_hand or world.deleted_by_hand or action.stage == "released"
+        let_go = action.stage == "released" or any(note.startswith("released") for note in self.notes)
+        gone = world.stopped_by_hand or world.deleted_by_hand or let_go
         assert world.job.on or gone or action.stage == "needs_human", f"{action.stage}: the job runs nowhere"
 
 
 TestMeddling = Meddling.TestCase
 TestMeddling.settings = settings(
-    max_examples=300, stateful_step_count=30, deadline=None, derandomize=True,
+    max_examples=150, stateful_step_count=30, deadline=None, derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )  # fmt: skip
