@@ -24,6 +24,7 @@ class Watched(World):
     """A world in which it is known what a person did."""
 
     stopped_by_hand = False
+    down_by_hand = False
     deleted_by_hand = False
 
     def lawful(self, call: Call, token: str) -> None:
@@ -79,7 +80,8 @@ class Meddling(RuleBasedStateMachine):
             # A stop that was sent may have had its effect, whatever was answered: then whose it is cannot be told.
             records = self.world.records.values()
             ours = any(isinstance(record.call, Stop) for record in records)
-            self.world.stopped_by_hand = not ours or self.world.over
+            closed = self.world.action is not None and self.world.action.closed
+            self.world.stopped_by_hand, self.world.down_by_hand = not ours or closed, True
             self.world.live()
 
     @precondition(lambda self: self.world.scenario.target.kind == "vm")
@@ -88,7 +90,7 @@ class Meddling(RuleBasedStateMachine):
         machine = self._machine()
         if machine is not None and machine.state == "stopped":
             self.world.machines["vm-1"] = replace(machine, state="pending", due=self.world.now_at + CHANGE)
-            self.world.stopped_by_hand, self.world.ours_since = False, None
+            self.world.stopped_by_hand, self.world.down_by_hand, self.world.ours_since = False, False, None
 
     @precondition(lambda self: self.world.scenario.target.kind == "vm")
     @rule(wanted=st.sampled_from([SMALL, LARGE]))
@@ -176,7 +178,7 @@ class Meddling(RuleBasedStateMachine):
             told = any(name in note or "scaleahead-" in note for note in notes)
             assert name == world.job.on or world.state_of(name) == "terminated" or told, f"{name} belongs to nobody"
         let_go = action.stage == "released" or any(note.startswith("released") for note in self.notes)
-        gone = world.stopped_by_hand or world.deleted_by_hand or let_go
+        gone = world.down_by_hand or world.deleted_by_hand or let_go
         assert world.job.on or gone or action.stage == "needs_human", f"{action.stage}: the job runs nowhere"
 
 
