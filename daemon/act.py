@@ -245,7 +245,7 @@ def _stop(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> St
     if here is None:
         return _overdue(action, now) or Wait("the cloud does not show the machine")
     if action.route == "release":
-        again = here.state == "running" and _went_on(action, cloud, job)
+        again = here.state == "running" and (_went_on(action, cloud, job) or _came_back(action, job))
         return Enter("cancelled", WENT_ON) if again else _let_go(action, here, now)
     match here.state:
         case "running" if here.offer.id == action.new.id:
@@ -253,7 +253,7 @@ def _stop(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> St
         case "running":
             if isinstance(cloud.fault, QuotaExceeded | Incompatible | NoCapacity) and not action.stopped_by_us:
                 return Proceed(f"the pre-flight refuses it now: {cloud.fault}")
-            if _went_on(action, cloud, job):
+            if _went_on(action, cloud, job) or _came_back(action, job):
                 return Enter("cancelled", WENT_ON)
             return _overdue(action, now) or Perform(Stop(action.target))
         case "pending" | "stopping" | "unknown":
@@ -275,6 +275,11 @@ def _went_on(action: Action, cloud: CloudView, job: JobStatus) -> bool:
     """
     again = action.checkpoint is not None and job.state == "training" and job.run == action.old_run
     return again and not isinstance(cloud.pending, Stop | Remove)
+
+
+def _came_back(action: Action, job: JobStatus) -> bool:
+    """Whether the job runs anew on the machine that was to be stopped: somebody started it again by hand."""
+    return action.checkpoint is not None and job.state == "training" and job.run != action.old_run
 
 
 def _let_go(action: Action, here: Allocation, now: datetime) -> Step:
@@ -432,7 +437,7 @@ def _roll_back(action: Action, cloud: CloudView, job: JobStatus, now: datetime) 
     if action.route in ("grow", "shrink"):
         return _take_size_back(action, cloud, now)
     if action.route == "replace":
-        return _discard(action, cloud, now)
+        return _discard(action, cloud, job, now)
     if here is None:
         return _overdue(action, now) or Wait("the cloud does not show the machine")
     match here.state:
@@ -455,7 +460,7 @@ def _roll_back(action: Action, cloud: CloudView, job: JobStatus, now: datetime) 
             assert_never(here.state)
 
 
-def _discard(action: Action, cloud: CloudView, now: datetime) -> Step:
+def _discard(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> Step:
     """Delete the machine that was launched and is not used. One just launched may not be shown yet: tell it first."""
     told = isinstance(cloud.pending, Terminate)
     if action.made is None or (cloud.made is not None and cloud.made.state == "terminated"):
@@ -466,6 +471,14 @@ def _discard(action: Action, cloud: CloudView, now: datetime) -> Step:
         return Enter("needs_human", f"the machine {action.made.id} was launched in vain and still costs money")
     if told and cloud.under_way:
         return Wait("the machine that is not used is being deleted")
+    here = cloud.allocation
+    if here is None and not isinstance(cloud.fault, NotFound):
+        return Wait("the cloud does not show the old machine")
+    if here is None or here.state not in ("pending", "running"):
+        # Somebody stopped or deleted the old machine meanwhile: the job may have come up on the new one.
+        return Enter("needs_human", f"the old machine does not run; {action.made.id} is kept, and costs money")
+    if job.run != action.old_run:
+        return Enter("needs_human", f"the job began anew, perhaps on {action.made.id}: it is kept, and costs money")
     return Perform(Terminate(action.made))
 
 

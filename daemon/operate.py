@@ -232,7 +232,7 @@ class Operator:
         if isinstance(error, errors.AnswerLost):
             self._store.actions.record(replace(record, state="lost", error=text))
             return self._save(action)
-        unknown = repeated and isinstance(error, errors.Transient)
+        unknown = repeated and isinstance(error, errors.Transient | errors.WrongState)
         self._store.actions.record(replace(record, state="lost" if unknown else "refused", error=text))
         # A job that stands still is not kept waiting for long.
         longest = 60.0 if action.stopped_by_us and action.route != "release" else 300.0

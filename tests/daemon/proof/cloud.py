@@ -82,7 +82,8 @@ class Cloud:
         if self.interlude is not None and number == self.pause_at:
             interlude, self.interlude = self.interlude, None
             interlude()
-        return self.plan.get(number)
+        fault = self.plan.get(number)
+        return fault if fault in kinds else None
 
     def lawful(self, call: Call, token: str) -> None:
         """Ask what must hold of a call when it is made."""
@@ -260,7 +261,7 @@ class Cloud:
 
     def _launch(self, wanted: Offer, token: str) -> Operation:
         if token not in self.launched:
-            name = f"new-{len(self.launched) + 1}"
+            name = f"new-{len(self.machines)}"
             self.launched[token] = name
             self.machines[name] = Machine("pending", wanted, self.now_at + CHANGE)
         name = self.launched[token]

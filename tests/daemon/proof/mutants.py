@@ -293,8 +293,8 @@ MUTANTS = (
     Mutant(
         "a charge counts twice",
         ledger,
-        'index_elements=["job", "start_us", "reason"],\n                    set_=grown,',
-        'index_elements=["job", "start_us", "reason"],\n                    set_=grown | {"usd": col(ChargeRow.usd) + 1},',
+        "set_=grown,",
+        'set_={**grown, "usd": col(ChargeRow.usd) + statement.excluded["usd"]},',
         "charges",
     ),
 )

@@ -14,7 +14,7 @@ from typing import Any
 
 from daemon import act, operate
 from daemon.hook import HookError
-from daemon.store.base import Stale
+from daemon.store.base import Conflict, Stale
 from daemon.types import Action, CallRecord, Decision, Job, Outcome
 from policies.types import Choice, Option, Spread
 from providers.types import Allocation, Call, LaunchRecipe
@@ -144,11 +144,13 @@ class World(Cloud):
     # The store's part: the same guards as the real one's.
 
     def open(self, action: Action) -> Action:
-        if self.action is not None and self.action.id != action.id:
-            raise Broken("a second action is open on one target")
-        self.action = self.action or action
+        before = self.action
+        if before is not None and before.id != action.id and not before.closed:
+            raise Conflict("an action is open on this target")
+        if before is None or before.id != action.id:
+            self.action = action
         self._committed("intent")
-        return self.action
+        return self.action or action
 
     def save(self, action: Action) -> Action:
         self._fenced()
