@@ -59,6 +59,8 @@ class Patience:
     rolling_back: float = 3600.0
     look: float = 5.0
     repeat: float = 30.0
+    grace: float = 25.0
+    """The longest that one call of an owner before this one can still be on its way: connecting and reading."""
 
     def stretched(self, factor: float) -> "Patience":
         """Give every stage ``factor`` times as long; how often to look stays."""
@@ -71,7 +73,8 @@ class CloudView:
 
     ``route`` is the way from the present to the offer of the stage: the new one, or the old one when rolling back.
     ``under_way`` is set while the cloud itself says that the pending call is being carried out, ``made_gone`` where it
-    says that there is no machine of that name.
+    says that there is no machine of that name. ``inherited_at`` is when this owner first saw that an owner before it
+    left the pending call without an answer.
     """
 
     allocation: Allocation | None
@@ -82,6 +85,7 @@ class CloudView:
     pending_since: datetime | None = None
     under_way: bool = False
     made_gone: bool = False
+    inherited_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,13 @@ def advance(action: Action, cloud: CloudView, job: JobStatus, now: datetime, pat
         age = (now - cloud.pending_since).total_seconds()
         if age < patience.repeat or (cloud.under_way and now < action.deadline):
             return Wait("the last call's effect is not visible yet")
+    if (
+        isinstance(step, Perform)
+        and cloud.inherited_at is not None
+        and now < cloud.inherited_at + timedelta(seconds=patience.grace)
+    ):
+        # Whatever is called now could meet that call on its way.
+        return Wait("a call of the owner before may still be on its way")
     return step
 
 

@@ -71,7 +71,7 @@ class World:
         lease.acquire(self.clock.now())
         self.operator = Operator(
             self.store, {self.provider.name: self.provider}, self, self.clock, PATIENCE,
-            epoch=lambda: lease.epoch, failpoint=self._failpoint,
+            lease=lease, failpoint=self._failpoint,
         )  # fmt: skip
 
     def die(self) -> None:
