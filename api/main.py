@@ -5,6 +5,7 @@ import contextlib
 import gc
 import ipaddress
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -100,12 +101,16 @@ def make_clock(config: Config) -> Clock:
 
 
 def failpoint(config: Config, environment: Mapping[str, str]) -> Callable[[str], None]:
-    """Make the crash point that a test names in ``SCALEAHEAD_FAILPOINT``; only ever in development mode."""
-    wanted = environment.get("SCALEAHEAD_FAILPOINT", "") if config.development else ""
+    """Make the point that a test names in ``SCALEAHEAD_FAILPOINT``; only ever in development mode.
 
-    def reached(name: str) -> None:
-        if wanted and name == wanted:
-            os.kill(os.getpid(), signal.SIGKILL)
+    There the process gets SIGKILL, or once the signal that follows a colon: ``call.recorded.stop:STOP``.
+    """
+    wanted, _, name = environment.get("SCALEAHEAD_FAILPOINT", "").partition(":")
+    left = [signal.Signals[f"SIG{name or 'KILL'}"]] if config.development and wanted else []
+
+    def reached(point: str) -> None:
+        if left and point == wanted:
+            os.kill(os.getpid(), left.pop())
 
     return reached
 
@@ -140,7 +145,7 @@ async def _run(config: Config, clock: Clock, store: Store, stack: contextlib.Asy
     bound = _bind(config)
     stack.push_async_callback(loop.close)
     await loop.begin()
-    scheduler = chores(store, providers, clock, loop.wake, config.record_days)
+    scheduler = chores(store, providers, clock, loop.wake, config.record_days, lambda: loop.replica.leads)
     scheduler.start()
     stack.callback(scheduler.shutdown, wait=False)
     _obey_signals(server)
@@ -180,17 +185,18 @@ def build(
 ) -> Loop:  # fmt: skip
     """Put the loop together."""
     timing = config.timing
-    lease = store.lease(f"{socket.gethostname()}:{os.getpid()}", timing.lease_seconds * config.clock.rate)
+    # No two replicas may have one name, and containers of one image may have one host's name and number.
+    lease = store.lease(f"{socket.gethostname()}:{os.getpid()}-{secrets.token_hex(3)}", timing.lease_seconds)
     poller = Poller(clock, development=config.development)
     patience = Patience(look=timing.look_seconds, repeat=timing.repeat_seconds).stretched(timing.patience)
     operator = Operator(
         store, providers, poller, clock, patience,
-        epoch=lambda: lease.epoch, failpoint=failpoint(config, os.environ),
+        lease=lease, failpoint=failpoint(config, os.environ),
     )  # fmt: skip
     loop = Loop(
         store=store, policies=book, providers=providers, forecasts=forecasts, persist=Persist(), poller=poller,
         operator=operator, lease=lease, clock=clock, config=config,
-        publish=lambda event, subject, detail: bus.announce(event, {"job": subject, **detail}),
+        publish=lambda event, subject, detail: bus.announce(event, {"job": subject, **detail} if subject else detail),
     )  # fmt: skip
     poller.on_report = loop.received
     poller.on_silence = loop.silent

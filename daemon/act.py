@@ -61,6 +61,8 @@ class Patience:
     rolling_back: float = 3600.0
     look: float = 5.0
     repeat: float = 30.0
+    grace: float = 25.0
+    """The longest that one call of an owner before this one can still be on its way: connecting and reading."""
 
     def stretched(self, factor: float) -> "Patience":
         """Give every stage ``factor`` times as long; how often to look stays."""
@@ -73,7 +75,8 @@ class CloudView:
 
     ``route`` is the way from the present to the offer of the stage: the new one, or the old one when rolling back.
     ``under_way`` is set while the cloud itself says that the pending call is being carried out, ``made_gone`` where it
-    says that there is no machine of that name.
+    says that there is no machine of that name. ``inherited_at`` is when this owner first saw that an owner before it
+    left a call without an answer.
     """
 
     allocation: Allocation | None
@@ -84,6 +87,7 @@ class CloudView:
     pending_since: datetime | None = None
     under_way: bool = False
     made_gone: bool = False
+    inherited_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +141,15 @@ def advance(action: Action, cloud: CloudView, job: JobStatus, now: datetime, pat
         age = (now - cloud.pending_since).total_seconds()
         if age < patience.repeat or (cloud.under_way and now < action.deadline):
             return Wait("the last call's effect is not visible yet")
+    if (
+        isinstance(step, Perform)
+        and not isinstance(step.call, Stop | Remove)
+        and cloud.inherited_at is not None
+        and now < cloud.inherited_at + timedelta(seconds=patience.grace)
+    ):
+        # Whatever is called now could meet that call on its way. What takes a machine away does so once, however often
+        # it is called, and must not wait: the job would go on, and what it did since would be lost.
+        return Wait("a call of the owner before may still be on its way")
     return step
 
 

@@ -7,7 +7,7 @@ One observation's way: ``received`` (validated by the poller) -> stored -> ``tur
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -24,7 +24,8 @@ from daemon.forecast.base import Forecaster, Horizon
 from daemon.hook import Poller
 from daemon.look import Look
 from daemon.operate import Operator
-from daemon.store.base import Busy, Conflict, Lease, Missing, Stale, Store, StoreError
+from daemon.replica import Replica
+from daemon.store.base import Conflict, Lease, Missing, Stale, Store, StoreError
 from daemon.store.decisions import REPEATABLE
 from daemon.types import Action, Decision, DecisionStatus, Drift, Forecast, History, Job, JobStatus, Report
 from daemon.watch import Forecasts, PolicyLookup, Watch
@@ -87,17 +88,18 @@ class Loop:
         self._forecasts = forecasts
         self._poller = poller
         self._operator = operator
-        self._lease = lease
+        self.replica = Replica(lease, store)
         self._clock = clock
         self._config = config
         self._publish = publish
         # Apart, because a queue is first come, first served: a sweep that waits for slow clouds must hold up neither
-        # what jobs report nor, least of all, the lease.
+        # what jobs report nor, least of all, the lease, which has a thread of its own.
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="store")
         self._sweepers = ThreadPoolExecutor(max_workers=8, thread_name_prefix="sweep")
-        self._renewer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lease")
         self.watch = Watch(store, policies, providers, forecasts, persist, clock, config.timing, self._sweepers)
         self._jobs: dict[str, Job] = {}
+        self._ours: set[str] = set()
+        self._approved: dict[str, str] = {}
         self._status: dict[str, JobStatus] = {}
         self._offer_of: dict[str, str] = {}
         self._seen: dict[str, Look] = {}
@@ -110,24 +112,101 @@ class Loop:
         self._wake = asyncio.Event()
         self._woken: set[str] | None = set()
         self._acting: set[str] = set()
+        self._hasten = asyncio.Event()
         self._problem = "starting"
 
     # Life.
 
     async def begin(self) -> None:
         """Take the lease and read what is known. Raises ``Conflict`` when another process holds the lease."""
-        await self._run(lambda: self._lease.acquire(self._clock.now()))
-        for job in await self._run(self._store.jobs.all):
-            self._jobs[job.name] = job
-        self._status = dict(await self._run(self._store.status.all))
-        self._unsettled = {action.id: action for action in await self._run(self._store.actions.unsettled)}
-        still_open = await self._run(self._store.actions.unfinished)
+        await self.replica.join(self._key)
+        self._jobs = {job.name: job for job in await self._run(self._store.jobs.all)}
+        await self._take_up({name for name in self._jobs if self.replica.ours(name)})
+
+    def _key(self, name: str) -> str:
+        """Keep the jobs of one fleet together, however many: their budget is shared out among those looked at."""
+        job = self._jobs.get(name)
+        return f"fleet {job.policy}" if job is not None and self._shares(job.policy) else name
+
+    async def _take_up(self, names: Set[str]) -> None:
+        """Read what is known of jobs that have become ours, and begin to work for them."""
+        jobs = {job.name: job for job in await self._run(self._store.jobs.all) if job.name in names}
+        status = await self._run(self._store.status.all)
+        unsettled = [a for a in await self._run(self._store.actions.unsettled) if self.replica.ours(a.job)]
+        still_open = [a for a in await self._run(self._store.actions.unfinished) if self.replica.ours(a.job)]
+        for name in names:
+            self._let_go(name)
+        self._jobs.update(jobs)
+        self._ours.update(jobs)
+        self._status.update({name: status.get(name, JobStatus()) for name in jobs})
+        self._unsettled.update({action.id: action for action in unsettled})
         for action in still_open:
-            if action.job in self._jobs:
-                self.watch.promised(self._jobs[action.job], action.new)
-        self._acting = {action.job for action in (*still_open, *self._unsettled.values())}
-        for job in self._jobs.values():
+            if action.job in jobs:
+                self.watch.promised(jobs[action.job], action.new)
+        self._acting.update(action.job for action in (*still_open, *unsettled))
+        for job in jobs.values():
             self._follow(job)
+        self.wake()
+        self._hasten.set()
+
+    def _let_go(self, name: str) -> None:
+        """Forget what a worker knows of a job, which is another replica's or gone; that there is such a job stays."""
+        self._poller.remove(name)
+        self.watch.forget(name)
+        self._bill.forget(name)
+        for known in (self._status, self._seen, self._offer_of, self._moved, self._newest, self._amending):
+            known.pop(name, None)
+        self._unsettled = {key: action for key, action in self._unsettled.items() if action.job != name}
+        self._acting.discard(name)
+        self._ours.discard(name)
+
+    async def _divide(self) -> None:
+        """Let go the jobs that are not ours any more, and take up those that have become ours."""
+        ours = {name for name in self._jobs if self.replica.ours(name)}
+        gone, gained = self._ours - ours, ours - self._ours
+        for name in gone:
+            self._let_go(name)
+        if gained:
+            await self._take_up(gained)
+            for name in gained & self._approved.keys():
+                await self._go_on(name)
+        if gone or gained:
+            log.info("jobs changed hands", taken_up=len(gained), let_go=len(gone))
+            self._publish("shards", "", {"shards": self.replica.shards})
+
+    async def _hear(self, what: str, subject: str) -> None:
+        """Learn what was done through another replica, or through this one, which changes nothing then."""
+        if what.startswith("job "):
+            try:
+                job, _ = await self._run(self._store.jobs.get, subject)
+            except Missing:
+                await self.removed(subject)
+            else:
+                if job != self._jobs.get(subject):
+                    await self.changed(job)
+        elif what == "decision marked":
+            decision = await self._run(self._store.decisions.get, subject)
+            self._newest.pop(decision.job, None)
+            if decision.status == "approved":
+                self._approved[decision.job] = decision.id
+                if self._mine(decision.job):
+                    await self._go_on(decision.job)
+
+    async def _go_on(self, name: str) -> None:
+        """Act on what was approved through another replica, if nobody has yet."""
+        try:
+            decision = await self._run(self._store.decisions.get, self._approved.pop(name))
+            job = self._jobs.get(name)
+            if decision.status != "approved" or name in self._acting or job is None or job.target is None:
+                return
+            with self.replica.at_work([name]):
+                await self._act(decision, await self._seen_now(job))
+        except Exception:  # border: one job's approval. It stays approved; the next turn asks anew.
+            log.exception("what was approved could not be begun", job=name)
+
+    def _mine(self, name: str) -> bool:
+        """Whether this process works for a job now."""
+        return self.replica.ours(name) and (name in self._ours or name not in self._jobs)
 
     async def run(self, ready: Callable[[], Awaitable[None]] | None = None) -> None:
         """Loop until cancelled; the first turn waits for ``ready`` to return, polling and the lease do not.
@@ -137,19 +216,13 @@ class Loop:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._poller.run())
             tasks.create_task(self._hold())
+            if self.replica.shared:
+                tasks.create_task(self.replica.heed(self._hear, self._divide))
             tasks.create_task(self._turns(ready))
             tasks.create_task(self._actions())
 
     async def _hold(self) -> None:
-        while True:
-            await self._sleep(self._config.timing.lease_seconds / 3, real=True)
-            try:
-                await asyncio.get_running_loop().run_in_executor(
-                    self._renewer, lambda: self._lease.renew(self._clock.now())
-                )
-            except Busy as error:
-                # Whether it is still ours is not known; every write of an action asks the fence, and refuses if not.
-                log.warning("the lease could not be renewed; trying again", error=str(error))
+        await self.replica.hold(self._config.timing.lease_seconds, lambda seconds: self._sleep(seconds, real=True))
 
     async def _turns(self, ready: Callable[[], Awaitable[None]] | None = None) -> None:
         if ready is not None:
@@ -189,20 +262,26 @@ class Loop:
         """Take the active jobs to look at now: those with news, or all of them."""
         woken, self._woken = self._woken, set()
         self._wake.clear()
-        return [name for name, job in self._jobs.items() if job.state == "active" and (woken is None or name in woken)]
+        names = self._jobs if woken is None else [name for name in self._jobs if name in woken]
+        return [name for name in names if self._jobs[name].state == "active" and self._mine(name)]
 
     async def _actions(self) -> None:
         while True:
-            await self._sleep(self._config.timing.look_seconds)
+            with contextlib.suppress(TimeoutError):
+                seconds = self._clock.real_seconds(self._config.timing.look_seconds)
+                await asyncio.wait_for(self._hasten.wait(), seconds)
+            self._hasten.clear()
             try:
                 actions = await self._run(self._store.actions.unfinished)
             except StoreError as error:
                 log.error("cannot read the open actions", error=str(error))
                 continue
             now = self._clock.now()
-            await asyncio.gather(*(self._advance(action) for action in actions if action.next_at <= now))
-            for action in list(self._unsettled.values()):
-                await self._settled(action)
+            due = [action for action in actions if action.next_at <= now and self._mine(action.job)]
+            with self.replica.at_work(action.job for action in (*due, *self._unsettled.values())):
+                await asyncio.gather(*(self._advance(action) for action in due))
+                for action in list(self._unsettled.values()):
+                    await self._settled(action)
 
     async def _sleep(self, seconds: float, real: bool = False) -> None:
         await asyncio.sleep(seconds if real else self._clock.real_seconds(seconds))
@@ -220,15 +299,14 @@ class Loop:
 
     async def close(self) -> None:
         """Let the lease go and end the threads."""
-        with contextlib.suppress(StoreError):
-            await self._run(self._lease.release)
-        for threads in (self._sweepers, self._renewer, self._threads):
+        await self.replica.leave()
+        for threads in (self._sweepers, self._threads):
             threads.shutdown(wait=False, cancel_futures=True)
 
     # What jobs say.
 
     def _follow(self, job: Job) -> None:
-        if job.hook is not None and (job.state == "active" or job.name in self._acting):
+        if job.hook is not None and self._mine(job.name) and (job.state == "active" or job.name in self._acting):
             self._poller.add(
                 job.name, job.hook, interval=self._config.timing.poll_seconds,
                 after=lambda: self._status.get(job.name, JobStatus()).next_seq, facts=lambda: self._facts(job.name),
@@ -243,14 +321,28 @@ class Loop:
 
     async def received(self, name: str, found: Report) -> None:
         """Keep a checked report; durable when this returns."""
-        if name not in self._jobs:
-            raise Missing(f"no job {name!r} - register it first")
+        await self._find(name)
 
         def keep(status: JobStatus) -> None:
             self._store.telemetry.append(found, self._offer_of.get(name), status)
 
         await self._amend(name, lambda status: turn.heard(status, found, self._clock.now()), keep)
         self._publish("observed", name, {"step": found.observations[-1].step if found.observations else None})
+
+    async def _find(self, name: str) -> None:
+        """Raise ``Missing`` where there is no such job; another replica may have registered it a moment ago."""
+        if name not in self._jobs and self.replica.shared:
+            job, _ = await self._run(self._store.jobs.get, name)
+            await self.registered(job)
+        if name not in self._jobs:
+            raise Missing(f"no job {name!r} - register it first")
+
+    async def _now(self, name: str) -> tuple[Job, JobStatus]:
+        """Give a job and its status: from memory, or from the store where another replica may have written either."""
+        told_by_itself = self._jobs[name].hook is None
+        if self.replica.shared and (told_by_itself or not self._mine(name)):
+            return await self._run(self._store.jobs.get, name)
+        return self._jobs[name], self._status.get(name, JobStatus())
 
     async def silent(self, name: str, why: str) -> None:
         """Note that a job did not answer."""
@@ -259,8 +351,7 @@ class Loop:
 
     async def receive(self, job: str, body: bytes) -> Report:
         """Take a pushed report. Raises ``Missing`` or ``ReportRefused``."""
-        if job not in self._jobs:
-            raise Missing(f"no job {job!r} - register it first")
+        await self._find(job)
         found = reports.read(body, job, self._clock.now(), self._facts(job))
         await self.received(job, found)
         return found
@@ -273,7 +364,7 @@ class Loop:
         What memory knows the poller does not ask for again, so a report that could not be kept must not count.
         """
         async with self._amending.setdefault(name, asyncio.Lock()):
-            status = change(self._status.get(name, JobStatus()))
+            status = change((await self._now(name))[1])
             if keep is None:
                 await self._run(self._store.status.save, name, status)
             else:
@@ -284,9 +375,17 @@ class Loop:
 
     async def turn(self, names: Sequence[str]) -> list[Look]:
         """Look at these jobs and decide for each. A fault in one job never reaches another."""
+        names = [name for name in names if name in self._jobs and self._mine(name)]
+        with self.replica.at_work(names):
+            return await self._turn(names)
+
+    async def _turn(self, names: Sequence[str]) -> list[Look]:
         try:
-            known = [await self._known(name) for name in names if name in self._jobs]
+            known = [await self._known(name) for name in names]
             looks = await self.watch.look(known) if known else []
+            if not self.replica.valid():
+                self._problem = "the lease could not be renewed in time; nothing is decided until it is"
+                return []
             await self._run(self._bill.charge, looks, frozenset(self._acting))
         except Exception:  # border: one turn. The next one comes; nothing was decided.
             log.exception("a turn failed")
@@ -314,10 +413,14 @@ class Loop:
 
     async def _known(self, name: str) -> Known:
         """Gather what is remembered of a job. Its moves are read once a process, and then kept up by ``_close``."""
-        if name not in self._moved:
+        moves = self._moved.get(name)
+        if moves is None:
             outcomes = await self._run(self._store.ledger.outcomes, name)
-            self._moved[name] = tuple(outcome.at for outcome in outcomes if outcome.stage == "done")
-        return Known(self._jobs[name], self._status.get(name, JobStatus()), self._moved[name], name in self._acting)
+            moves = tuple(outcome.at for outcome in outcomes if outcome.stage == "done")
+        if self._mine(name):
+            self._moved[name] = moves
+        job, status = await self._now(name)
+        return Known(job, status, moves, name in self._acting)
 
     async def _conclude(self, look: Look) -> None:
         name = look.job.name
@@ -444,7 +547,7 @@ class Loop:
         except Exception:  # border: one action's end.
             log.exception("a closed action could not be settled", job=action.job, action=action.id)
         else:
-            del self._unsettled[action.id]
+            self._unsettled.pop(action.id, None)
 
     async def _retarget(self, name: str, target: Target) -> None:
         job = self._jobs.get(name)
@@ -472,6 +575,7 @@ class Loop:
         if job is not None and job.state == "deleting":
             # Its deletion waited for the action to come to a safe end.
             await self._run(self._store.jobs.remove, job.name)
+            await self._run(self._store.audit.note, "scaleahead", "job removed", job.name, {})
             await self.removed(job.name)
         log.info("an action is closed", job=action.job, action=action.id, stage=action.stage, note=action.note)
         self._publish("action", action.job, {"id": action.id, "stage": action.stage, "note": action.note})
@@ -488,8 +592,7 @@ class Loop:
 
     async def look(self, job: str) -> Look:
         """Forecast a job and weigh its options now, acting on nothing. Raises ``Missing``."""
-        if job not in self._jobs:
-            raise Missing(f"no job {job!r} - see `scaleahead job list`")
+        await self._find(job)
         return (await self.watch.look([await self._known(job)]))[0]
 
     def seen(self, job: str) -> Look | None:
@@ -525,13 +628,20 @@ class Loop:
         job = self._jobs.get(asked.job)
         if job is None or job.target is None:
             raise Missing(f"job {asked.job!r} is gone")
-        # Everything that may fail comes before the mark: an approval that could not be acted on can be given again.
-        allocation = await self.watch.allocation(job.target)
-        look = self._seen.get(asked.job) or await self.look(asked.job)
-        marked = await self._run(self._store.decisions.mark, decision, "approved", by, "waiting")
-        self._newest.pop(asked.job, None)
-        await self._act(marked, replace(look, allocation=allocation))
+        with self.replica.at_work([asked.job]):
+            # Everything that may fail comes before the mark: an approval not acted on can be given again.
+            look = await self._seen_now(job) if self._mine(asked.job) else None
+            marked = await self._run(self._store.decisions.mark, decision, "approved", by, "waiting")
+            self._newest.pop(asked.job, None)
+            if look is not None:  # else the replica whose job it is hears of it
+                await self._act(marked, look)
         return await self._run(self._store.decisions.get, decision)
+
+    async def _seen_now(self, job: Job) -> Look:
+        """Give what the last turn saw of a job, with what its target is now."""
+        assert job.target is not None
+        allocation = await self.watch.allocation(job.target)
+        return replace(self._seen.get(job.name) or await self.look(job.name), allocation=allocation)
 
     async def reject(self, decision: str, by: str) -> Decision:
         """Refuse a waiting decision. Raises ``Missing``, ``Stale``."""
@@ -542,8 +652,12 @@ class Loop:
     async def registered(self, job: Job) -> None:
         """Begin to follow a job."""
         self._jobs[job.name] = job
-        self._status.setdefault(job.name, JobStatus())
-        self._follow(job)
+        if self.replica.shared and self.replica.ours(job.name) and job.name not in self._ours:
+            await self._take_up({job.name})
+        elif self.replica.ours(job.name):
+            self._ours.add(job.name)
+            self._status.setdefault(job.name, JobStatus())
+            self._follow(job)
         self._poller.poll_now(job.name)
 
     async def changed(self, job: Job) -> None:
@@ -553,15 +667,14 @@ class Loop:
 
     async def removed(self, name: str) -> None:
         """Forget a job."""
-        self._poller.remove(name)
-        self.watch.forget(name)
-        self._bill.forget(name)
-        for known in (
-            self._jobs, self._status, self._seen, self._offer_of, self._moved, self._newest, self._amending,
-        ):  # fmt: skip
-            known.pop(name, None)
+        self._let_go(name)
+        self._jobs.pop(name, None)
+        self._approved.pop(name, None)
 
     def health(self) -> Mapping[str, object]:
         """Say whether the loop does its work, and if not, why."""
         reasons = [self._problem] if self._problem else []
-        return {"ready": not reasons, "reasons": reasons, "jobs": len(self._jobs), "acting": sorted(self._acting)}
+        return {
+            "ready": not reasons, "reasons": reasons, "jobs": len(self._jobs), "acting": sorted(self._acting),
+            "shards": self.replica.shards, "working_for": len(self._ours), "leads": self.replica.leads,
+        }  # fmt: skip

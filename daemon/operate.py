@@ -2,7 +2,8 @@
 
 The law of every call: the intent is committed, the world is described, a record of the call with its token and the
 lease's epoch is committed, the call is made once, its answer is committed. A process that dies between any two of
-these leaves a record from which the next one goes on; a repetition carries the same token.
+these leaves a record from which the next one goes on; a repetition carries the same token. Right before the call the
+lease is looked at by this process's own clock: one that was stopped until another took over makes no call any more.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ import structlog
 
 from daemon import act
 from daemon.hook import HookError, NoRoute
-from daemon.store.base import Stale, Store
+from daemon.store.base import Lease, Stale, Store
 from daemon.types import Action, CallRecord, Decision, Job, JobStatus, Outcome, Stage
 from providers import errors
 from providers.base import Provider
@@ -55,7 +56,7 @@ class Operator:
         hook: HookCalls,
         clock: Clock,
         patience: act.Patience,
-        epoch: Callable[[], int],
+        lease: Lease,
         failpoint: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._store = store
@@ -63,7 +64,8 @@ class Operator:
         self._hook = hook
         self._clock = clock
         self._patience = patience
-        self._epoch = epoch
+        self._lease = lease
+        self._inherited: dict[str, datetime] = {}
         self._failpoint = failpoint
 
     def intend(self, decision: Decision, job: Job, status: JobStatus, current: Allocation) -> Action:
@@ -87,7 +89,7 @@ class Operator:
             deadline=now + timedelta(seconds=act.stage_seconds("intended", self._patience)),
             checkpoint_required=status.answers_prepare and not killed and status.state != "done",
             old_run=status.run, victims=tuple(node.id for node in current.nodes[-gone:]) if gone else (),
-            nodes=tuple(node.id for node in current.nodes), recipe=job.recipe, epoch=self._epoch(),
+            nodes=tuple(node.id for node in current.nodes), recipe=job.recipe, epoch=self._lease.epoch_of(job.name),
             reserved_usd=chosen.move_usd, budget_usd=_held_to(decision, current),
         )  # fmt: skip
         opened = self._store.actions.open(action)
@@ -161,7 +163,17 @@ class Operator:
         since = last.sent_at if last is not None and pending is not None else None
         under_way = last is not None and last.operation is not None and last.operation.state == "running"
         gone = isinstance(lost, errors.NotFound)
-        return act.CloudView(allocation, route, made, fault, pending, since, under_way, gone)
+        inherited = self._inherited_at(action, last)
+        return act.CloudView(allocation, route, made, fault, pending, since, under_way, gone, inherited)
+
+    def _inherited_at(self, action: Action, last: CallRecord | None) -> datetime | None:
+        """Say when this owner first saw a call that an earlier one recorded and may be making at this moment.
+
+        Also once this owner has repeated that call: the first one may be on its way all the same.
+        """
+        if last is not None and last.state == "sent" and last.epoch != self._lease.epoch_of(action.job):
+            self._inherited.setdefault(action.id, self._clock.now())
+        return self._inherited.get(action.id)
 
     def _last_call(self, provider: Provider, action: Action) -> CallRecord | None:
         records = self._store.actions.calls(action.id)
@@ -196,7 +208,7 @@ class Operator:
         # number would leave open which call was the last.
         number = 1 + max((made.number for made in records), default=0)
         record = CallRecord(
-            id=token, action=action.id, number=number, call=call, token=token, epoch=self._epoch(),
+            id=token, action=action.id, number=number, call=call, token=token, epoch=self._lease.epoch_of(action.job),
             sent_at=self._clock.now(),
         )  # fmt: skip
         # Saved under the lease's epoch right before the call, so that an owner that lost the lease stops here.
@@ -204,6 +216,7 @@ class Operator:
         self._store.actions.record(record)
         self._failpoint(f"call.recorded.{type(call).__name__.lower()}")
         self._prompt(record)
+        self._lease.check(action.job)
         try:
             operation = self._providers[action.target.provider].perform(call, token)
         except errors.ProviderError as error:
@@ -276,7 +289,7 @@ class Operator:
         return saved
 
     def _save(self, action: Action) -> Action:
-        return self._store.actions.save(replace(action, epoch=self._epoch()))
+        return self._store.actions.save(action)
 
     def _trusted(self, decision: Decision) -> None:
         """Let nothing through that was not allowed to act: the one gate between a decision and a cloud."""

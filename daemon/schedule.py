@@ -28,9 +28,13 @@ RECORD_DAYS = 90.0
 
 def chores(
     store: Store, providers: Mapping[str, Provider], clock: Clock, wake: Callable[[], None],
-    record_days: float = RECORD_DAYS,
+    record_days: float = RECORD_DAYS, leads: Callable[[], bool] = lambda: True,
 ) -> AsyncIOScheduler:  # fmt: skip
-    """Make the scheduler with every chore on it, not yet started. Intervals run on the daemon's clock."""
+    """Make the scheduler with every chore on it, not yet started. Intervals run on the daemon's clock.
+
+    The store is kept bounded where ``leads`` says that this is ours to do. Prices are in each process's memory, so
+    that each refreshes its own.
+    """
     scheduler = AsyncIOScheduler(
         timezone="UTC", job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
     )
@@ -50,6 +54,8 @@ def chores(
                 log.info("prices refreshed", provider=name, accepted=accepted)
 
     async def retain() -> None:
+        if not leads():
+            return
         try:
             await asyncio.to_thread(store.retention.prune, ROWS_KEPT)
             await asyncio.to_thread(store.decisions.forget, clock.now() - timedelta(days=record_days))

@@ -37,8 +37,7 @@ class Actions:
         over, ``Missing`` if there is no such decision or job.
         """
         with self._database.write() as connection:
-            self._fence.check(connection)
-            kept = self._stamp(action)
+            kept = _stamped(action, self._fence.check(connection, action.job))
             if earlier := connection.execute(_find(action.id)).one_or_none():
                 return _same(earlier, kept)
             _hold_job(connection, action.job, alone=action.budget_usd is not None)
@@ -56,9 +55,9 @@ class Actions:
 
         A closed stage also marks the decision. A closed action is never opened again.
         """
-        kept = replace(self._stamp(action), version=action.version + 1)
         with self._database.write() as connection:
-            self._fence.check(connection)
+            epoch = self._fence.check(connection, action.job)
+            kept = _stamped(replace(action, version=action.version + 1), epoch)
             before = connection.execute(_find(action.id).with_for_update()).one_or_none()
             if before is None:
                 raise Missing(f"there is no action {action.id} - open it first")
@@ -104,8 +103,12 @@ class Actions:
             "value": dumps(CallRecord, call),
         }
         statement = self._database.insert(CallRow).values(id=call.id, **values)
+        of = select(col(ActionRow.job)).where(col(ActionRow.id) == call.action)
         with self._database.write() as connection:
-            self._fence.check(connection)
+            job = connection.execute(of).scalar_one_or_none()
+            if job is None:
+                raise Missing(f"there is no action {call.action} - open it first")
+            self._fence.check(connection, job)
             connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=values))
 
     def calls(self, action: str) -> Sequence[CallRecord]:
@@ -114,10 +117,6 @@ class Actions:
         with self._database.read() as connection:
             values = connection.execute(statement.order_by(col(CallRow.number), col(CallRow.id))).scalars().all()
         return [loads(CallRecord, value) for value in values]
-
-    def _stamp(self, action: Action) -> Action:
-        """Let the action carry the epoch under which it is written."""
-        return replace(action, epoch=self._fence.epoch) if self._fence.epoch else action
 
     def _insert(self, connection: Connection, action: Action) -> None:
         row = {"id": action.id, "opened_us": micros(action.opened_at), **_columns(action)}
@@ -137,6 +136,11 @@ class Actions:
             "reason": action.rollback_reason or action.note,
         }
         self._audit.add(connection, self._fence.holder or "daemon", what, action.id, detail)
+
+
+def _stamped(action: Action, epoch: int) -> Action:
+    """Let the action carry the epoch under which it is written."""
+    return replace(action, epoch=epoch) if epoch else action
 
 
 def _find(action: str) -> Query:

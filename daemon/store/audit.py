@@ -61,6 +61,11 @@ class Audit:
             entries = connection.execute(statement.order_by(col(AuditRow.number)).limit(limit)).scalars().all()
         return [_line(loads(AuditEntry, entry)) for entry in entries]
 
+    def last(self) -> int:
+        """Give the number of the newest entry, 0 where there is none."""
+        with self._database.read() as connection:
+            return int(connection.execute(select(col(ChainRow.number))).scalar_one_or_none() or 0)
+
     def intact(self) -> bool:
         """Check the chain from its first entry to its end."""
         number, digest = 0, GENESIS

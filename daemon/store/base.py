@@ -4,7 +4,7 @@ Every method is synchronous, opens and closes its own session, and makes no netw
 method has returned from is durable: an acknowledgement to a job or a cloud call may follow at once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -236,6 +236,9 @@ class AuditStore(Protocol):
     ) -> Sequence[tuple[int, datetime, str, str, str, Mapping[str, object]]]:
         """List entries after a number: number, time, who, what, subject, detail."""
 
+    def last(self) -> int:
+        """Give the number of the newest entry, 0 where there is none."""
+
     def intact(self) -> bool:
         """Check the chain from its first entry."""
 
@@ -254,15 +257,49 @@ class TokenStore(Protocol):
 
 
 class Lease(Protocol):
-    """The right to act, held by one process at a time."""
+    """The right to act: for all jobs, or for the shards of one of several replicas.
 
-    epoch: int
+    A moment left out is the present: by the store's clock for a file, by the database's own where replicas share.
+    """
 
-    def acquire(self, now: datetime) -> None:
-        """Take the lease with a new epoch. Raises ``Conflict`` naming the holder while another's has not run out."""
+    @property
+    def shared(self) -> bool:
+        """Whether other processes may act beside this one, on other shards."""
 
-    def renew(self, now: datetime) -> None:
-        """Prolong it. Raises ``Stale`` when another has it: the process must end."""
+    @property
+    def shards(self) -> Mapping[str, int]:
+        """The shards held, each with its epoch; an epoch rises whenever the shard is taken."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether the chores of the store are this process's."""
+
+    def shard_of(self, job: str) -> str:
+        """Name the shard that a job belongs to."""
+
+    def epoch_of(self, job: str) -> int:
+        """Give the epoch under which a job is held, 0 if it is not."""
+
+    def group(self, key: Callable[[str], str]) -> None:
+        """Keep jobs of one key in one shard; without this each job is a key of its own."""
+
+    def valid(self) -> bool:
+        """Whether the lease has not run out by this process's own clock, however long the process was stopped."""
+
+    def check(self, job: str) -> None:
+        """Raise ``Stale`` unless the job is ours and the lease has not run out: then nothing may be called for it."""
+
+    def acquire(self, now: datetime | None = None) -> None:
+        """Take what is free of our share, with new epochs.
+
+        Raises ``Conflict`` naming the holder where another process holds all and its lease has not run out.
+        """
+
+    def renew(self, now: datetime | None = None, giving: Set[str] = frozenset()) -> Set[str]:
+        """Prolong it, without the shards of ``giving``, which are free then. Give the shards beyond our share.
+
+        Raises ``Stale`` when another has taken what was ours: the process must end.
+        """
 
     def release(self) -> None:
         """Give it up."""
@@ -283,7 +320,10 @@ class Store(Protocol):
     tokens: TokenStore
 
     def lease(self, holder: str, seconds: float) -> Lease:
-        """Make the lease object of this process; once acquired, its epoch guards every action write."""
+        """Make the lease object of this process, of so many real seconds; once acquired, it guards every action write.
+
+        On PostgreSQL replicas share; no two may have one ``holder``. Beside a SQLite file one process holds all.
+        """
 
     def close(self) -> None:
         """Close every connection."""

@@ -149,7 +149,11 @@ class Database:
         # By statement, not by connection option: a pooler between us and the server would refuse or mix up options.
         if not self._is_file:
             wait = int(self._busy_seconds * 1000)
-            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {wait}; SET LOCAL synchronous_commit = on")
+            # A process that is stopped inside a unit must not keep its rows from the others for good.
+            connection.exec_driver_sql(
+                f"SET LOCAL lock_timeout = {wait}; SET LOCAL idle_in_transaction_session_timeout = {wait};"
+                " SET LOCAL synchronous_commit = on"
+            )
 
     def _commit(self, transaction: RootTransaction) -> None:
         try:

@@ -16,6 +16,7 @@ from daemon.store.base import (
     AuditStore,
     DecisionStore,
     JobStore,
+    Lease,
     LedgerStore,
     Retention,
     Runs,
@@ -25,11 +26,12 @@ from daemon.store.base import (
     TelemetryStore,
     TokenStore,
 )
-from daemon.store.database import Database, connect, restore, said_plainly
+from daemon.store.database import Database, File, connect, restore, said_plainly
 from daemon.store.decisions import Decisions
 from daemon.store.jobs import Jobs, Statuses
 from daemon.store.lease import Fence, HeldLease
 from daemon.store.ledger import Ledger
+from daemon.store.share import SharedLease
 from daemon.store.telemetry import Telemetry
 from daemon.store.tokens import Tokens
 from providers.clock import Clock
@@ -42,6 +44,7 @@ class OpenStore:
         audit = Audit(database, clock)
         telemetry = Telemetry(database)
         self._database = database
+        self._clock = clock
         self._fence = Fence(database)
         self.jobs: JobStore = Jobs(database)
         self.status: StatusStore = Statuses(database)
@@ -54,9 +57,14 @@ class OpenStore:
         self.audit: AuditStore = audit
         self.tokens: TokenStore = Tokens(database)
 
-    def lease(self, holder: str, seconds: float) -> HeldLease:
-        """Make the lease object of this process; once acquired, its epoch guards every action write."""
-        return HeldLease(self._database, self._fence, holder, seconds)
+    def lease(self, holder: str, seconds: float) -> Lease:
+        """Make the lease object of this process, of so many real seconds; once acquired, it guards every action write.
+
+        On PostgreSQL replicas share; no two may have one ``holder``. Beside a SQLite file one process holds all.
+        """
+        if isinstance(self._database.place, File):
+            return HeldLease(self._database, self._fence, holder, seconds, self._clock)
+        return SharedLease(self._database, self._fence, holder, seconds)
 
     def close(self) -> None:
         """Give back what tells others that this process lives, and close every connection."""

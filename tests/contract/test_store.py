@@ -17,6 +17,7 @@ from sqlalchemy import create_engine, text
 
 from daemon.store import schema
 from daemon.store.base import Busy, Conflict, Missing, OverBudget, Stale, Store, StoreError
+from daemon.store.lease import awake
 from daemon.store.open import open_store
 from daemon.types import Charge, Checkpoint, Declared, Drift, Forecast, JobStatus, Outcome
 from providers.clock import VirtualClock
@@ -516,33 +517,134 @@ def test_calls_are_kept_before_and_after(acting: Store) -> None:
 # Lease
 
 
-def test_the_lease_is_held_by_one(store: Store) -> None:
+only_a_file = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+only_a_server = pytest.mark.parametrize("url", [pytest.param("postgresql", marks=pytest.mark.postgres)], indirect=True)
+
+
+@only_a_file
+def test_a_file_is_held_by_one(store: Store) -> None:
     first, second = store.lease("pid 1 on alpha", 15), store.lease("pid 2 on beta", 15)
     first.acquire(NOW)
-    assert first.epoch == 1
+    assert first.shards == {"loop": 1}
     with pytest.raises(Conflict, match="pid 1 on alpha holds the lease until"):
         second.acquire(later(14))
-    first.renew(later(10))
+    assert first.renew(later(10)) == frozenset()
     with pytest.raises(Conflict):
         second.acquire(later(20))
     second.acquire(later(26))
-    assert second.epoch == 2
+    assert second.shards == {"loop": 2}
     with pytest.raises(Stale, match="must end"):
         first.renew(later(26))
     first.release()  # does nothing to the other's
     second.renew(later(30))
     second.release()
     first.acquire(later(31))
-    assert first.epoch == 3
+    assert first.shards == {"loop": 3}
 
 
-def test_of_16_who_want_the_lease_one_has_it(store: Store) -> None:
+def test_of_16_who_want_a_job_one_has_it(url: str, clock: VirtualClock) -> None:
     """Ten rounds: a lease seen before its holder's sign of life was once taken by a second in half of them."""
-    leases = [store.lease(f"holder {number}", 15) for number in range(16)]
+    stores = [open_store(url, clock, connections=1) for _ in range(16)]
+    leases = [store.lease(f"holder {number}", 15) for number, store in enumerate(stores)]
     for _ in range(10):
         taken = race(16, lambda number: leases[number].acquire(NOW))
-        assert sum(isinstance(one, Conflict) for one in taken) == 15
-        leases[next(i for i, one in enumerate(taken) if not isinstance(one, Conflict))].release()
+        assert sum(lease.epoch_of("bert") > 0 for lease in leases) == 1
+        held = [shard for lease in leases for shard in lease.shards]
+        assert len(held) == len(set(held)) == (16 if leases[0].shared else 1)
+        assert {type(one) for one in taken} <= ({type(None)} if leases[0].shared else {type(None), Conflict})
+        for lease in leases:
+            if lease.shards:
+                lease.release()
+    for store in stores:
+        store.close()
+
+
+@only_a_server
+def test_a_newcomer_gets_its_part_when_the_first_gives_it_up(acting: Store, url: str, clock: VirtualClock) -> None:
+    first = acting.lease("one", 15)
+    first.acquire(NOW)
+    assert len(first.shards) == 16
+    assert first.leads
+    other = open_store(url, clock)
+    second = other.lease("two", 15)
+    second.acquire(NOW)
+    assert second.shards == {}
+    assert not second.leads
+    surplus = first.renew(later(3))
+    assert len(surplus) == 8
+    assert len(first.shards) == 16  # until they are given up
+    some = frozenset(list(surplus)[:5])
+    assert first.renew(later(6), giving=some) == surplus - some
+    second.renew(later(6))
+    assert set(second.shards) == some
+    assert set(second.shards.values()) == {2}
+    assert first.renew(later(7), giving=surplus - some) == frozenset()
+    second.renew(later(7))
+    assert (set(second.shards), set(second.shards) & set(first.shards)) == (set(surplus), set())
+    mine, theirs = (first, acting), (second, other)
+    if first.epoch_of("bert") == 0:
+        mine, theirs = theirs, mine
+    with pytest.raises(Stale, match="is with another process"):
+        theirs[0].check("bert")
+    with pytest.raises(Stale, match="not ours but with"):
+        theirs[1].actions.open(action())
+    assert mine[1].actions.open(action()).epoch == mine[0].epoch_of("bert")
+    other.close()
+
+
+def test_what_the_dead_held_is_taken_once_it_has_run_out(acting: Store, url: str, clock: VirtualClock) -> None:
+    dead, heir = acting.lease("dead", 15), open_store(url, clock)
+    dead.acquire(NOW)
+    lease = heir.lease("heir", 15)
+    if dead.shared:
+        lease.acquire(later(14))
+        assert (lease.shards, lease.leads) == ({}, False)
+    else:
+        with pytest.raises(Conflict):
+            lease.acquire(later(14))
+    lease.acquire(later(16))
+    assert set(lease.shards.values()) == {2}
+    assert lease.leads
+    assert lease.epoch_of("bert") == 2
+    with pytest.raises(Stale, match="must end"):
+        dead.renew(later(17))
+    assert (dead.shards, dead.epoch_of("bert")) == ({}, 0)
+    lease.renew(later(18))
+    heir.close()
+
+
+@only_a_server
+def test_a_release_that_knew_no_shards_is_kept_apart(acting: Store, url: str, clock: VirtualClock) -> None:
+    """An old process and replicas never act together: whoever is first is waited for, and the other fenced."""
+    lease = acting.lease("new", 15)
+    lease.acquire(NOW)
+    lease.release()
+    execute(url, "UPDATE leases SET holder = 'old', epoch = 7 WHERE shard = 'loop'")
+    with pytest.raises(Conflict, match="old of an earlier release holds the lease alone until"):
+        lease.acquire(later(14))
+    lease.acquire(later(16))
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        kept = connection.execute(text("SELECT holder, epoch FROM leases WHERE shard = 'loop'")).one()
+    engine.dispose()
+    assert tuple(kept) == ("replicas", 8)
+
+
+def test_jobs_of_one_key_are_in_one_shard(store: Store) -> None:
+    lease = store.lease("one", 15)
+    lease.group(lambda job: "fleet" if job.startswith("f") else job)
+    assert lease.shard_of("f1") == lease.shard_of("f2")
+    assert len({lease.shard_of(f"job {number}") for number in range(200)}) == (16 if lease.shared else 1)
+
+
+def test_a_process_that_slept_through_its_lease_knows_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = store.lease("one", 15)
+    lease.acquire(NOW)
+    lease.check("bert")
+    woken = awake() + 16
+    monkeypatch.setattr("daemon.store.lease.awake", lambda: woken)
+    with pytest.raises(Stale, match="one slept through its lease"):
+        lease.check("bert")
 
 
 def test_a_lost_lease_writes_no_action(acting: Store, url: str, clock: VirtualClock) -> None:

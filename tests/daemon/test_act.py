@@ -110,6 +110,15 @@ def test_a_call_whose_effect_is_not_visible_is_not_repeated_at_once() -> None:
     assert advance(stopping, out, TRAINING, late, PATIENCE) == Perform(Stop(TARGET))
 
 
+def test_a_stop_is_repeated_at_once_after_a_takeover_and_what_comes_after_it_waits() -> None:
+    soon, late = NOW + timedelta(seconds=5), NOW + timedelta(seconds=26)
+    stopping = action(stage="stopping", stopped_by_us=True)
+    assert advance(stopping, view(inherited_at=NOW), TRAINING, soon, PATIENCE) == Perform(Stop(TARGET))
+    changing, stopped = action(stage="modifying", stopped_by_us=True), view("stopped", inherited_at=NOW)
+    assert isinstance(advance(changing, stopped, TRAINING, soon, PATIENCE), Wait)
+    assert isinstance(advance(changing, stopped, TRAINING, late, PATIENCE), Perform)
+
+
 def test_a_call_that_the_cloud_is_carrying_out_is_not_repeated_while_the_stage_lasts() -> None:
     out = view(pending=Stop(TARGET), pending_since=NOW, under_way=True)
     stopping = action(stage="stopping", stopped_by_us=True, deadline=NOW + timedelta(seconds=900))

@@ -74,7 +74,7 @@ class Scene:
         lease.acquire(NOW)
         poller = Poller(self.clock)
         providers = {"simulated": Simulated(self.cloud)}
-        operator = Operator(self.store, providers, self, self.clock, Patience(), lambda: lease.epoch)
+        operator = Operator(self.store, providers, self, self.clock, Patience(), lease)
         self.events: list[tuple[str, str]] = []
         self.loop = Loop(
             store=self.store, policies=self.book, providers=providers, forecasts=self.forecasts, persist=Persist(),

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -80,14 +80,14 @@ async def test_a_busy_store_does_not_end_the_loop_in_a_turn(scene: Scene, monkey
 async def test_a_busy_store_does_not_lose_the_lease(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     renewed = asyncio.Event()
     running = asyncio.get_running_loop()
-    real = scene.loop._lease.renew
-    fails = failing(real)
+    fails = failing(scene.loop.replica._lease.renew)
 
-    def renew(now: object) -> None:
-        fails(now)
+    def renew(giving: frozenset[str]) -> Any:
+        kept = fails(giving=giving)
         running.call_soon_threadsafe(renewed.set)
+        return kept
 
-    monkeypatch.setattr(scene.loop._lease, "renew", renew)
+    monkeypatch.setattr(scene.loop.replica._lease, "renew", renew)
     holding = asyncio.create_task(hold_at_once(scene, monkeypatch))
     try:
         await asyncio.wait_for(renewed.wait(), 5)

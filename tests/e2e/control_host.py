@@ -35,13 +35,17 @@ policies:
 class ControlHost:
     """Cloud, daemon and one tiny job on one machine. Use it as a context."""
 
-    def __init__(self, directory: Path, policy: str = POLICY, memory_gib: float = 15.7) -> None:
+    def __init__(
+        self, directory: Path, policy: str = POLICY, memory_gib: float = 15.7, database: str = "", lease: float = 5.0
+    ) -> None:
         self.directory = directory
         self.origin = time.time()
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.hook_port = free_port()
         self.memory_gib = memory_gib
+        self.database = database
+        self.lease = lease
         self.policy = directory / "policies.yaml"
         self.policy.write_text(policy)
         self.cloud_process: subprocess.Popen[bytes] | None = None
@@ -90,8 +94,10 @@ class ControlHost:
             "forecaster": "daemon.forecast.persist:Persist", "clock": {"rate": RATE, "origin": self.origin},
             "timing": {
                 "poll_seconds": 4.0, "turn_seconds": 6.0, "look_seconds": 2.0, "repeat_seconds": 30.0,
-                "forecast_seconds": 300.0, "stop_seconds": 2.0, "boot_seconds": 4.0, "lease_seconds": 5.0,
+                "forecast_seconds": 300.0, "stop_seconds": 2.0, "boot_seconds": 4.0,
+                "lease_seconds": self.lease,
             },
+            "database": self.database,
         }  # fmt: skip
         with (self.directory / "config.yaml").open("w") as file:
             YAML().dump(config, file)

@@ -233,7 +233,7 @@ MUTANTS = (
     Mutant(
         "the lease is not asked",
         lease,
-        "if (row.epoch if row else 0) != self.epoch:",
+        "if (row.epoch if row else 0) != epoch:",
         "if False:",
         "fenced",
     ),

@@ -81,7 +81,7 @@ class World(Cloud):
         store = SimpleNamespace(actions=self, decisions=self, ledger=SimpleNamespace(settle=self._settle))
         self.operator = module.Operator(
             store, {"simulated": self}, self, SimpleNamespace(now=lambda: self.now_at), patience,
-            epoch=lambda: self.owner, failpoint=self._failpoint,
+            lease=SimpleNamespace(epoch_of=lambda job: self.owner, check=lambda job: None), failpoint=self._failpoint,
         )  # fmt: skip
 
     # Going back and forth.
@@ -89,15 +89,23 @@ class World(Cloud):
     def save_all(self) -> tuple[Any, ...]:
         return (
             self.now_at, self.epoch, self.action, dict(self.records), self.settled, dict(self.machines), self.desired,
-            dict(self.launched), self.shown, self.shown_until, self.ours_since, self.job,
+            dict(self.launched), self.shown, self.shown_until, self.ours_since, self.job, dict(self.inherited),
         )  # fmt: skip
+
+    @property
+    def inherited(self) -> dict[str, datetime]:
+        """When the present owner first saw a call that one before it left without an answer, by action."""
+        found: dict[str, datetime] = self.operator._inherited
+        return found
 
     def restore(self, kept: tuple[Any, ...]) -> None:
         (
             self.now_at, self.owner, self.action, records, self.settled, machines, self.desired,
-            launched, self.shown, self.shown_until, self.ours_since, self.job,
+            launched, self.shown, self.shown_until, self.ours_since, self.job, inherited,
         ) = kept  # fmt: skip
         self.epoch = self.owner
+        self.inherited.clear()
+        self.inherited.update(inherited)
         self.records, self.machines, self.launched = dict(records), dict(machines), dict(launched)
 
     def key(self) -> tuple[Any, ...]:
@@ -125,6 +133,7 @@ class World(Cloud):
             action.stopped_by_us, action.made, action.attempts, bool(action.checkpoint),
             job.heard_at >= action.stage_at, frozenset((made.id, made.state) for made in self.records.values()),
             self.settled is None, due, self.desired, tuple(self.launched.values()), hidden, stopped, working, sent,
+            tuple(min(now - seen, timedelta(seconds=self.patience.grace)) for seen in self.inherited.values()),
         )  # fmt: skip
 
     # Sites.
@@ -216,6 +225,7 @@ class World(Cloud):
         except Killed:
             self.now_at += RESTART
             self.epoch = self.owner = self.epoch + 1
+            self.inherited.clear()
         self.now_at += timedelta(seconds=1)
         laws.between_turns(self)
 
