@@ -27,6 +27,7 @@ from daemon.forecast.worker import ForecastProcess
 from daemon.hook import Poller
 from daemon.loop import Loop
 from daemon.operate import Operator
+from daemon.permissions import tell_lacking
 from daemon.schedule import chores
 from daemon.store.base import Conflict, Stale, Store, StoreError
 from daemon.store.open import open_store
@@ -149,6 +150,8 @@ async def _run(config: Config, clock: Clock, store: Store, stack: contextlib.Asy
     stack.push_async_callback(forecasts.stop)
     # The page answers at once; the first turn waits until the forecaster is there, or persistence must stand in.
     working = asyncio.create_task(loop.run(ready=forecasts.start))
+    # Beside the work: it may take seconds, and what is lacking keeps nobody from looking.
+    asking = asyncio.create_task(asyncio.to_thread(tell_lacking, store, book, providers, config.default_mode))
     watching = asyncio.create_task(book.watch(lambda problems: loop.wake()))
     notifier = Notifier(os.environ)
     beating = asyncio.create_task(notifier.beat())
@@ -162,9 +165,9 @@ async def _run(config: Config, clock: Clock, store: Store, stack: contextlib.Asy
         notifier.say("STOPPING=1")
         bus.close()
         server.should_exit = True
-        for task in (working, watching, beating):
+        for task in (working, watching, beating, asking):
             task.cancel()
-        await asyncio.gather(working, watching, beating, serving, return_exceptions=True)
+        await asyncio.gather(working, watching, beating, asking, serving, return_exceptions=True)
 
 
 def _lost(fault: BaseException) -> int:

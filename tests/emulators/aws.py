@@ -120,6 +120,7 @@ class Emulator:
     ) -> None:
         self.ask = ask
         self.complaints: list[str] = []
+        self.denied: list[str] = []
         self.calls: list[Called] = []
         self._clock = clock
         self._stop, self._boot = timedelta(seconds=stop_seconds), timedelta(seconds=boot_seconds)
@@ -256,12 +257,14 @@ class Emulator:
         return iter([body])
 
     def _answer(self, request: _Request) -> tuple[str, list, bytes]:
-        if request.action in MUTATIONS and self.ask is not None:
+        dry = request.service == "ec2" and request.parameters.get("DryRun", "").lower() == "true"
+        if request.action in MUTATIONS and self.ask is not None and not dry:
             complaint = self.ask(request.action, request.parameters)
             if complaint:
                 self.complaints.append(complaint)
                 raise Refusal("NoIntent", complaint)
         self._fail(request.action, after=False)
+        self._permit(request, dry)
         if request.service == "eks":
             answer = _json(self.eks.answer(request.action, request.parameters))
             self._fail(request.action, after=True)
@@ -270,6 +273,15 @@ class Emulator:
         answer = handler(request) if handler else self._forward(request)
         self._fail(request.action, after=True)
         return answer
+
+    def _permit(self, request: _Request, dry: bool) -> None:
+        """Refuse what is not allowed; EC2 answers a dry run of anything else before it looks at the state."""
+        if any(fnmatchcase(request.action, action) for action in self.denied):
+            code = {"ec2": "UnauthorizedOperation", "autoscaling": "AccessDenied"}.get(request.service)
+            raise Refusal(code or "AccessDeniedException", f"not authorized to perform: {request.action}", 403)
+        if dry:
+            message = "Request would have succeeded, but DryRun flag is set."
+            raise Refusal("DryRunOperation", message, 412)
 
     def _fail(self, action: str, after: bool) -> None:
         for place, fault in enumerate(self._faults):
