@@ -121,6 +121,7 @@ class Emulator:
         self.ask = ask
         self.complaints: list[str] = []
         self.denied: list[str] = []
+        self._clients: dict[tuple[str, str], Any] = {}
         self.calls: list[Called] = []
         self._clock = clock
         self._stop, self._boot = timedelta(seconds=stop_seconds), timedelta(seconds=boot_seconds)
@@ -165,9 +166,11 @@ class Emulator:
 
     def client(self, service: str, region: str = "us-east-1"):
         """Make the SDK's client of it, as another user of the account."""
-        return boto3.client(
-            service, region, endpoint_url=self.url, aws_access_key_id="test", aws_secret_access_key="test"
-        )  # fmt: skip
+        if (service, region) not in self._clients:
+            self._clients[service, region] = boto3.client(
+                service, region, endpoint_url=self.url, aws_access_key_id="test", aws_secret_access_key="test"
+            )  # fmt: skip
+        return self._clients[service, region]
 
     def fault(self, fault: Fault) -> None:
         """Script a fault."""
