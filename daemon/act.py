@@ -39,6 +39,7 @@ from providers.types import (
 )
 
 FINISHED = "the job has finished"
+WENT_ON = "the job went on before its machine could be taken - it is weighed again"
 CANNOT_BE_ASKED = "the job cannot be asked for a checkpoint: it serves no prepare route"
 
 _LIMITS = (
@@ -244,13 +245,16 @@ def _stop(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> St
     if here is None:
         return _overdue(action, now) or Wait("the cloud does not show the machine")
     if action.route == "release":
-        return _let_go(action, here, now)
+        again = here.state == "running" and _went_on(action, cloud, job)
+        return Enter("cancelled", WENT_ON) if again else _let_go(action, here, now)
     match here.state:
         case "running" if here.offer.id == action.new.id:
             return Enter("verifying")
         case "running":
             if isinstance(cloud.fault, QuotaExceeded | Incompatible | NoCapacity) and not action.stopped_by_us:
                 return Proceed(f"the pre-flight refuses it now: {cloud.fault}")
+            if _went_on(action, cloud, job):
+                return Enter("cancelled", WENT_ON)
             return _overdue(action, now) or Perform(Stop(action.target))
         case "pending" | "stopping" | "unknown":
             return _overdue(action, now) or Wait(f"the machine is {here.state}")
@@ -262,6 +266,15 @@ def _stop(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> St
             return Enter("needs_human", "the machine was terminated from outside while it was stopping")
         case _:
             assert_never(here.state)
+
+
+def _went_on(action: Action, cloud: CloudView, job: JobStatus) -> bool:
+    """Whether the job trains again after its checkpoint, and no call is out that takes its machine away.
+
+    It goes on by itself when its own deadline has passed; stopping it then would lose what it did since.
+    """
+    again = action.checkpoint is not None and job.state == "training" and job.run == action.old_run
+    return again and not isinstance(cloud.pending, Stop | Remove)
 
 
 def _let_go(action: Action, here: Allocation, now: datetime) -> Step:
@@ -325,7 +338,8 @@ def _start(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> S
 def _launch(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> Step:
     if action.recipe is None:
         return Enter("cancelled", "a replacement needs a launch recipe - register the job with one")
-    if isinstance(cloud.fault, ProviderError) and not isinstance(cloud.fault, Transient):
+    unknown = action.made is None and isinstance(cloud.pending, Launch)
+    if isinstance(cloud.fault, ProviderError) and not isinstance(cloud.fault, Transient) and not unknown:
         return Enter("cancelled", f"the new machine could not be launched: {cloud.fault}")
     if action.made is None:
         if now >= action.deadline and isinstance(cloud.pending, Launch):
@@ -350,6 +364,8 @@ def _switch(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> 
     if _gone(cloud) or (here is not None and here.state == "stopped"):
         return Enter("verifying")
     if here is not None and here.state == "running":
+        if _went_on(action, cloud, job):
+            return Enter("cancelled", WENT_ON)
         return Perform(Stop(action.target))
     return Enter("needs_human", "the old machine does not stop") if now >= action.deadline else Wait("stopping the old")
 
@@ -371,6 +387,8 @@ def _resize(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> 
             victims = tuple(victim for victim in action.victims if victim in present)
             if not victims:
                 return Enter("needs_human", "the nodes named for removal are gone, and the group is still too large")
+            if _went_on(action, cloud, job):
+                return Enter("cancelled", WENT_ON)
             return _overdue(action, now) or Perform(Remove(action.target, victims))
         case Same() | InPlace() | Replace() | None:
             return _overdue(action, now) or Wait("the group is changing size")
@@ -460,8 +478,11 @@ def _take_size_back(action: Action, cloud: CloudView, now: datetime) -> Step:
             return _overdue(action, now) or Perform(Resize(action.target, nodes))
         case Shrink():
             return _overdue(action, now) or _give_back(action, cloud.allocation)
-        case _:
+        case Same():
             return Enter("rolled_back", action.rollback_reason)
+        case _:
+            # Not known is not taken back: the cloud may go on launching, and bill for it.
+            return _overdue(action, now) or Wait(f"the group's size is not known: {cloud.fault}")
 
 
 def _still_here(action: Action, here: Allocation | None) -> tuple[str, ...]:
