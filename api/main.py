@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -150,8 +151,11 @@ async def _run(config: Config, clock: Clock, store: Store, stack: contextlib.Asy
     stack.push_async_callback(forecasts.stop)
     # The page answers at once; the first turn waits until the forecaster is there, or persistence must stand in.
     working = asyncio.create_task(loop.run(ready=forecasts.start))
-    # Beside the work: it may take seconds, and what is lacking keeps nobody from looking.
-    asking = asyncio.create_task(asyncio.to_thread(tell_lacking, store, book, providers, config.default_mode))
+    # Beside the work, and never waited for at the end: a cloud that does not answer takes its time-outs.
+    asking = threading.Thread(
+        target=tell_lacking, args=(store, book, providers, config.default_mode), name="permissions", daemon=True
+    )
+    asking.start()
     watching = asyncio.create_task(book.watch(lambda problems: loop.wake()))
     notifier = Notifier(os.environ)
     beating = asyncio.create_task(notifier.beat())
@@ -165,9 +169,9 @@ async def _run(config: Config, clock: Clock, store: Store, stack: contextlib.Asy
         notifier.say("STOPPING=1")
         bus.close()
         server.should_exit = True
-        for task in (working, watching, beating, asking):
+        for task in (working, watching, beating):
             task.cancel()
-        await asyncio.gather(working, watching, beating, asking, serving, return_exceptions=True)
+        await asyncio.gather(working, watching, beating, serving, return_exceptions=True)
 
 
 def _lost(fault: BaseException) -> int:
