@@ -76,7 +76,7 @@ def job_add(
     job: JobName,
     hook: Annotated[str | None, typer.Option(help="URL that the daemon polls; without it the job pushes.")] = None,
     provider: Annotated[str | None, typer.Option(help="Cloud of the machine under the job.")] = None,
-    kind: Annotated[str, typer.Option(help="vm or group.")] = "vm",
+    kind: Annotated[str, typer.Option(help="vm, group or pool.")] = "vm",
     target: Annotated[str | None, typer.Option(help="The machine's id in its cloud.")] = None,
     place: Annotated[str | None, typer.Option(help="Its zone or region.")] = None,
     policy: Annotated[str | None, typer.Option(help="Policy to follow.")] = None,

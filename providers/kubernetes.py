@@ -206,7 +206,7 @@ class Cluster:
         kind = _ERRORS.get(refused.status)
         if kind is None:
             kind = Unavailable if refused.status >= 500 else Invalid
-        advice = " - grant it, see deploy/kubernetes" if refused.status == 403 else ""
+        advice = " - grant it, see deploy/iam/kubernetes" if refused.status == 403 else ""
         advice = " - renew the credentials of its kubeconfig" if refused.status == 401 else advice
         return kind(f"cluster {self._name}: {doing}: {' '.join(str(refused).split())}{advice}")
 

@@ -167,6 +167,12 @@ def of_client(error: ClientError, mutation: bool, doing: str) -> ProviderError:
     return kind(f"{doing}: {code}: {message}{_advice(code)}")
 
 
+def code_of(error: ProviderError) -> str:
+    """Give AWS's own code of a mapped error, "" for one that AWS did not answer with."""
+    told = error.__cause__
+    return str(told.response.get("Error", {}).get("Code", "")) if isinstance(told, ClientError) else ""
+
+
 def _advice(code: str) -> str:
     if code in ("RequestExpired", "InvalidSecurity.RequestHasExpired", "SignatureDoesNotMatch"):
         return " - compare this host's clock with the true time"

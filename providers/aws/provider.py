@@ -1,16 +1,17 @@
 """Edge: Amazon Web Services as a ``Provider``: EC2 instances, Auto Scaling groups and EKS node groups of a region."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from providers import catalog
 from providers.aws.client import Client
 from providers.aws.facts import Facts
 from providers.aws.group import Groups
+from providers.aws.permissions import Permissions
 from providers.aws.pool import Pools
 from providers.aws.prices import PRICING_REGION, Prices
 from providers.aws.scaling import Scaling
 from providers.aws.vm import Vms
-from providers.base import Provider
+from providers.base import Provider, Subject
 from providers.budget import Budget
 from providers.catalog import Catalog
 from providers.clock import Clock, SystemClock
@@ -24,7 +25,7 @@ _OPTIONS = (*_TEXTS, "contexts")
 
 
 class Aws(Split):
-    """A ``Provider`` with ``Inventory`` and ``Priced``. Its methods follow the laws written there."""
+    """A ``Provider`` with ``Inventory``, ``Priced`` and ``Permitted``. Its methods follow the laws written there."""
 
     def __init__(
         self, name: str, client: Client, prices: Client, known: Catalog, clock: Clock, clusters: Clusters | None = None
@@ -35,12 +36,17 @@ class Aws(Split):
         """
         self._shelf = Shelf("aws", known)
         self._prices = Prices(client, prices, clock)
+        self._permissions = Permissions(client, prices)
         self._clock = clock
         facts = Facts(client, clock)
         scaling = Scaling(client, self._shelf)
         pools = Pools(name, client, facts, scaling, clusters or Clusters(None, {}, Budget(clock), clock), clock)
         vms, groups = Vms(name, client, facts, self._shelf), Groups(name, client, facts, scaling, clock)
         super().__init__(name, vms, groups, pools)
+
+    def lacking(self, subjects: Sequence[Subject]) -> list[str]:
+        """Name the permissions that the credentials lack, as far as AWS tells without doing anything."""
+        return self._permissions.lacking(subjects)
 
     def refresh_prices(self) -> int:
         """Fetch on-demand and spot prices and say how many were accepted."""

@@ -18,6 +18,9 @@ STATES: Mapping[str, MachineState] = {
 
 LIFECYCLES: Mapping[str, MachineState] = {"InService": "running", "Standby": "running", "Detached": "terminated"}
 
+TOKEN_TAG = "scaleahead:token:"  # a tag's name, no secret
+MANAGED_TAG = "scaleahead"
+"""The shipped IAM policies allow changes only of what carries it with the value "managed"."""
 GROUP_TAG = "aws:autoscaling:groupName"
 CLUSTER_TAG, POOL_TAG = "eks:cluster-name", "eks:nodegroup-name"
 
@@ -35,6 +38,13 @@ QUOTAS: Mapping[tuple[str, str], str] = {
 def tags(thing: Answer) -> dict[str, str]:
     """Read the tags of an instance or group."""
     return {tag["Key"]: tag.get("Value", "") for tag in thing.get("Tags", ())}
+
+
+def template(told: str) -> dict[str, str]:
+    """Read which launch template a recipe names: its id or name, and after a colon its version."""
+    name, _, version = told.partition(":")
+    found = {"LaunchTemplateId" if name.startswith("lt-") else "LaunchTemplateName": name}
+    return {**found, "Version": version} if version else found
 
 
 def labels(thing: Answer) -> dict[str, str]:

@@ -22,10 +22,21 @@ from daemon.act import (
     stage_seconds,
 )
 from daemon.types import CLOSED, Action, Checkpoint, JobStatus, Stage
-from providers.errors import Incompatible, NoCapacity, NotFound, NotPermitted, ProviderError, Throttled, Unavailable
+from providers.errors import (
+    Busy,
+    Incompatible,
+    NoCapacity,
+    NotFound,
+    NotPermitted,
+    ProviderError,
+    Throttled,
+    Unavailable,
+)
 from providers.types import (
     Allocation,
+    Grow,
     InPlace,
+    Keep,
     Launch,
     LaunchRecipe,
     MachineState,
@@ -272,6 +283,43 @@ def test_a_group_whose_nodes_are_not_known_is_never_made_smaller_than_they_are()
     seen = CloudView(Allocation(group, "pending", new, nodes), Shrink(2))
     assert isinstance(advance(growing, seen, TRAINING, NOW, PATIENCE), Wait)
     assert isinstance(advance(growing, CloudView(None, Shrink(2)), TRAINING, NOW, PATIENCE), Wait)
+
+
+def _shrinking(*nodes: Node, route: Route) -> Step:
+    """Take a shrink from two nodes to one back, node b being the one that was to go."""
+    group, two = replace(TARGET, kind="pool"), replace(OLD, nodes=2)
+    going = action(
+        stage="rolling_back", route="shrink", target=group, old=two, new=OLD, victims=("b",), nodes=("a", "b")
+    )
+    return advance(going, CloudView(Allocation(group, "running", two, nodes), route), TRAINING, NOW, PATIENCE)
+
+
+def test_a_node_that_was_emptied_in_vain_takes_work_again_before_the_action_ends() -> None:
+    staying, leaving = Node("a", "running"), Node("b", "running", leaving=True)
+    assert _shrinking(staying, leaving, route=Same()) == Perform(Keep(replace(TARGET, kind="pool"), ("b",)))
+    assert _shrinking(staying, leaving, route=Grow(2)) == Perform(Keep(replace(TARGET, kind="pool"), ("b",)))
+    ended = _shrinking(staying, replace(leaving, leaving=False), route=Same())
+    assert isinstance(ended, Enter)
+    assert ended.stage == "rolled_back"
+
+
+def test_a_node_that_somebody_else_empties_or_that_is_ending_is_not_kept() -> None:
+    for other in (Node("c", "running", leaving=True), Node("b", "stopping", leaving=True)):
+        ended = _shrinking(Node("a", "running"), other, route=Same())
+        assert isinstance(ended, Enter)
+        assert ended.stage == "rolled_back"
+
+
+@pytest.mark.parametrize("fault", [Incompatible("a pod would be lost"), NotPermitted("no"), ProviderError("it failed")])
+def test_a_change_of_size_that_is_refused_for_good_is_not_asked_for_again(fault: ProviderError) -> None:
+    group, two = replace(TARGET, kind="pool"), replace(OLD, nodes=2)
+    going = action(stage="resizing", route="grow", target=group, old=OLD, new=two, nodes=("a",))
+    seen = CloudView(Allocation(group, "running", OLD, (Node("a", "running"),)), Grow(2), fault=fault)
+    step = advance(going, seen, TRAINING, NOW, PATIENCE)
+    assert isinstance(step, Enter)
+    assert step.stage == "rolling_back"
+    busy = advance(going, replace(seen, fault=Busy("another update")), TRAINING, NOW, PATIENCE)
+    assert busy == Perform(Resize(group, 2))
 
 
 def test_a_group_whose_way_back_is_not_known_is_not_counted_as_taken_back() -> None:

@@ -45,7 +45,6 @@ class OnPool(OnAws):
         self.pool = self.emulator.pool("research", f"gpus-{self.number}", "train", 2, (1, 4))
         self.clock.advance(60)
         self.target = Target("aws", "pool", f"research/{self.pool.name}", "us-east-1")
-        self.emulator.client("eks").describe_nodegroup(clusterName="research", nodegroupName=self.pool.name)
         self.kept, self.runs_on = self._running()
         self.cluster.pods.clear()
         self.cluster.pass_time()

@@ -120,6 +120,8 @@ class Emulator:
     ) -> None:
         self.ask = ask
         self.complaints: list[str] = []
+        self.denied: list[str] = []
+        self._clients: dict[tuple[str, str], Any] = {}
         self.calls: list[Called] = []
         self._clock = clock
         self._stop, self._boot = timedelta(seconds=stop_seconds), timedelta(seconds=boot_seconds)
@@ -164,9 +166,11 @@ class Emulator:
 
     def client(self, service: str, region: str = "us-east-1"):
         """Make the SDK's client of it, as another user of the account."""
-        return boto3.client(
-            service, region, endpoint_url=self.url, aws_access_key_id="test", aws_secret_access_key="test"
-        )  # fmt: skip
+        if (service, region) not in self._clients:
+            self._clients[service, region] = boto3.client(
+                service, region, endpoint_url=self.url, aws_access_key_id="test", aws_secret_access_key="test"
+            )  # fmt: skip
+        return self._clients[service, region]
 
     def fault(self, fault: Fault) -> None:
         """Script a fault."""
@@ -256,12 +260,14 @@ class Emulator:
         return iter([body])
 
     def _answer(self, request: _Request) -> tuple[str, list, bytes]:
-        if request.action in MUTATIONS and self.ask is not None:
+        dry = request.service == "ec2" and request.parameters.get("DryRun", "").lower() == "true"
+        if request.action in MUTATIONS and self.ask is not None and not dry:
             complaint = self.ask(request.action, request.parameters)
             if complaint:
                 self.complaints.append(complaint)
                 raise Refusal("NoIntent", complaint)
         self._fail(request.action, after=False)
+        self._permit(request, dry)
         if request.service == "eks":
             answer = _json(self.eks.answer(request.action, request.parameters))
             self._fail(request.action, after=True)
@@ -270,6 +276,15 @@ class Emulator:
         answer = handler(request) if handler else self._forward(request)
         self._fail(request.action, after=True)
         return answer
+
+    def _permit(self, request: _Request, dry: bool) -> None:
+        """Refuse what is not allowed; EC2 answers a dry run of anything else before it looks at the state."""
+        if any(fnmatchcase(request.action, action) for action in self.denied):
+            code = {"ec2": "UnauthorizedOperation", "autoscaling": "AccessDenied"}.get(request.service)
+            raise Refusal(code or "AccessDeniedException", f"not authorized to perform: {request.action}", 403)
+        if dry:
+            message = "Request would have succeeded, but DryRun flag is set."
+            raise Refusal("DryRunOperation", message, 412)
 
     def _fail(self, action: str, after: bool) -> None:
         for place, fault in enumerate(self._faults):

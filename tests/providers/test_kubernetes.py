@@ -162,7 +162,7 @@ def test_every_refusal_becomes_one_of_our_errors(made: Made, method: str, status
     assert type(found.value) is kind
     assert "\n" not in str(found.value)
     if status == 403:
-        assert "see deploy/kubernetes" in str(found.value)
+        assert "see deploy/iam/kubernetes" in str(found.value)
 
 
 def test_a_wrong_token_is_named_and_no_server_is_unavailable(made: Made):
