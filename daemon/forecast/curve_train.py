@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from daemon.forecast import curve, curve_lessons, nets, prior, spread
+from daemon.forecast import curve, curve_lessons, nets, prior, shapes, spread
 from daemon.forecast.curve_lessons import CurveLessons
 from daemon.forecast.prior import Random, Series
 from daemon.forecast.seen import SEQUENCE, STATIC
@@ -18,13 +18,15 @@ from daemon.types import Floats, Ints
 
 LESSONS = 45_000
 """Lessons are cut once, about as many as this, and drawn from again and again."""
-MADE_UP = 4000
+MADE_UP = 12_000
 BATCH = 128
 RATE = 3e-3
 AVERAGED = 0.4
 """The last part of training over which the weights are averaged."""
-PRIOR = 0.1
+PRIOR = 0.35
 """The share of made-up curves in a batch."""
+POWER = 0.15
+"""The share of power laws among them."""
 TRAINING = 0.5
 """What a training loss weighs against any other metric."""
 OWN = 0.3
@@ -52,7 +54,7 @@ def teach(recorded: Sequence[Series], steps: int, seed: int) -> nets.Members:
     random = np.random.default_rng(seed)
     lessons, pools = _lessons(recorded, random)
     found = fresh(seed)
-    groups = sorted({pool.group for pool in pools if pool.group != "prior"})
+    groups = sorted({pool.group for pool in pools if not _made_up(pool)})
     for number, member in enumerate(found.nets):
         unseen = set(groups[number :: curve.MEMBERS]) if len(groups) > curve.MEMBERS else set()
         _descend(member, lessons, [pool for pool in pools if pool.group not in unseen], steps, random)
@@ -64,7 +66,6 @@ def _lessons(recorded: Sequence[Series], random: Random) -> tuple[CurveLessons, 
     columns: dict[tuple[str, str], list[Series]] = {}
     for one in recorded:
         columns.setdefault((one.group, one.column), []).append(one)
-    made = [prior.curve(random) for _ in range(MADE_UP if recorded else 5 * MADE_UP)]
     copies = int(np.clip(LESSONS // max(len(recorded), 1), 1, 12))
     parts, pools, start = [], [], 0
     for (group, column), series in sorted(columns.items()):
@@ -74,10 +75,24 @@ def _lessons(recorded: Sequence[Series], random: Random) -> tuple[CurveLessons, 
         share = TRAINING if "train" in column else 1.0
         pools.append(Pool(group, start + _useful(parts[-1]), share))
         start += len(told)
-    whole = [(float(one.values.min()), float(np.ptp(one.values)) + 1e-9) for one in made]
-    parts.append(curve_lessons.curve_lessons(made, random, whole))
-    pools.append(Pool("prior", start + _useful(parts[-1]), 1.0))
+    for family, made in _made(random, MADE_UP if recorded else 5 * MADE_UP).items():
+        whole = [(float(one.values.min()), float(np.ptp(one.values)) + 1e-9) for one in made]
+        parts.append(curve_lessons.curve_lessons(made, random, whole))
+        share = POWER if family == "power" else (1 - POWER) / len(shapes.FAMILIES)
+        pools.append(Pool(f"{prior.MADE}/{family}", start + _useful(parts[-1]), share))
+        start += len(made)
     return curve_lessons.joined(parts), _shared([pool for pool in pools if len(pool.places)])
+
+
+def _made(random: Random, count: int) -> dict[str, list[Series]]:
+    """Make up curves by family: a third are power laws, the others shared evenly among the families."""
+    found = {"power": [prior.curve(random) for _ in range(count // 3)]}
+    each = 2 * count // (3 * len(shapes.FAMILIES))
+    return found | {name: [prior.shape(random, name) for _ in range(each)] for name in shapes.FAMILIES}
+
+
+def _made_up(pool: Pool) -> bool:
+    return pool.group.startswith(f"{prior.MADE}/")
 
 
 def _useful(lessons: CurveLessons) -> Ints:
@@ -87,13 +102,13 @@ def _useful(lessons: CurveLessons) -> Ints:
 def _shared(pools: Sequence[Pool]) -> list[Pool]:
     """Share a batch out among pools: ``PRIOR`` for the made-up curves, the rest evenly among files, then pools."""
     files = [pool.group.split("/")[0] for pool in pools]
-    recorded = {name for name, pool in zip(files, pools, strict=True) if pool.group != "prior"}
+    recorded = {name for name, pool in zip(files, pools, strict=True) if not _made_up(pool)}
     weight: dict[str, float] = {}
     for name, pool in zip(files, pools, strict=True):
         weight[name] = weight.get(name, 0.0) + pool.share
     found = []
     for name, pool in zip(files, pools, strict=True):
-        part = PRIOR if pool.group == "prior" else (1 - PRIOR) / len(recorded)
+        part = PRIOR if _made_up(pool) else (1 - PRIOR) / len(recorded)
         found.append(Pool(pool.group, pool.places, part * pool.share / weight[name]))
     return found
 

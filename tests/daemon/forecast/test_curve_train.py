@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from daemon.forecast import curve_lessons, curve_train, prior
+from daemon.forecast import curve_lessons, curve_train, prior, shapes
 from daemon.forecast.curve import Curves
 from daemon.forecast.curve_lessons import CurveLessons, scale_of
 from daemon.forecast.curve_train import Pool
@@ -28,7 +28,7 @@ def recorded(groups: int = 4, runs: int = 3) -> list[Series]:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(curve_train, "LESSONS", 200)
-    monkeypatch.setattr(curve_train, "MADE_UP", 40)
+    monkeypatch.setattr(curve_train, "MADE_UP", 120)
 
 
 def test_the_same_seed_teaches_the_same(small: None):
@@ -47,9 +47,10 @@ def test_each_member_is_taught_without_a_part_of_the_groups(small: None, monkeyp
     curve_train.teach(recorded(), 4, 0)
     everything = {f"file/g{place}" for place in range(4)}
     assert [everything - one for one in taught] == [{"file/g0", "file/g3"}, {"file/g1"}, {"file/g2"}]
-    assert all("prior" in one for one in taught)
+    made_up = {f"prior/{family}" for family in ("power", *shapes.FAMILIES)}
+    assert all(made_up < one for one in taught)
     curve_train.teach(recorded(groups=2), 4, 0)
-    assert taught[3:] == [{"file/g0", "file/g1", "prior"}] * 3
+    assert taught[3:] == [{"file/g0", "file/g1"} | made_up] * 3
 
 
 def test_what_is_taught_answers(small: None):
