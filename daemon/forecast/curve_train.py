@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.special import ndtr, ndtri
 from torch import Tensor, nn
 
 from daemon.forecast import curve, curve_lessons, nets, prior, shapes, spread
@@ -31,6 +32,12 @@ TRAINING = 0.5
 """What a training loss weighs against any other metric."""
 OWN = 0.3
 """What the loss in a curve's own scale weighs against the loss in its group's scale."""
+DOUBT = 1.5
+"""How much farther out, in normal scores, the quantiles of made-up curves are taught than their levels say.
+
+Curves of a family that the nets were taught are foretold better than those of one they were not: without this the 80 %
+interval of runs of other families covers about .6. Power laws are taught as they are: recorded losses look like them.
+"""
 _EDGES = np.diff(np.concatenate([[0.0], (np.array(spread.LEVELS[1:]) + np.array(spread.LEVELS[:-1])) / 2, [1.0]]))
 
 
@@ -55,8 +62,10 @@ def teach(recorded: Sequence[Series], steps: int, seed: int) -> nets.Members:
     lessons, pools = _lessons(recorded, random)
     found = fresh(seed)
     groups = sorted({pool.group for pool in pools if not _made_up(pool)})
+    families = sorted(f"{prior.MADE}/{name}" for name in shapes.FAMILIES)
     for number, member in enumerate(found.nets):
         unseen = set(groups[number :: curve.MEMBERS]) if len(groups) > curve.MEMBERS else set()
+        unseen |= set(families[number :: curve.MEMBERS])
         _descend(member, lessons, [pool for pool in pools if pool.group not in unseen], steps, random)
     return found.eval()
 
@@ -118,6 +127,7 @@ def _descend(net: nn.Module, lessons: CurveLessons, pools: Sequence[Pool], steps
     optimiser = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=1e-4)
     shares = np.array([pool.share for pool in pools])
     levels = [_level(lessons, pool.places) for pool in pools]
+    doubts = np.array([DOUBT if _made_up(pool) and not pool.group.endswith("/power") else 1.0 for pool in pools])
     averaged: list[Tensor] = []
     recent: list[float] = []
     for step in range(steps):
@@ -126,7 +136,7 @@ def _descend(net: nn.Module, lessons: CurveLessons, pools: Sequence[Pool], steps
         counts = random.multinomial(BATCH, shares / shares.sum())
         drawn = [random.choice(pool.places, count) for pool, count in zip(pools, counts, strict=True)]
         weight = np.repeat(np.array(levels), counts, axis=0)
-        loss = _loss(net, lessons.take(np.concatenate(drawn)), weight)
+        loss = _loss(net, lessons.take(np.concatenate(drawn)), weight, np.repeat(doubts, counts))
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -157,8 +167,12 @@ def _level(lessons: CurveLessons, places: Ints) -> tuple[float, float]:
     )
 
 
-def _loss(net: nn.Module, lessons: CurveLessons, weight: Floats) -> Tensor:
-    """Give the CRPS in the group's scale, as the score has it, and in the curve's own; each pool levelled."""
+def _loss(net: nn.Module, lessons: CurveLessons, weight: Floats, doubt: Floats) -> Tensor:
+    """Give the CRPS in the group's scale, as the score has it, and in the curve's own; each pool levelled.
+
+    ``doubt`` float64[R] is how far out each lesson's levels are put, 1 for where they belong.
+    """
+    levels = _tensor(ndtr(doubt[:, None, None] * ndtri(np.array(spread.LEVELS))))
     gate, offsets = net(_tensor(lessons.sequence), _tensor(lessons.static), _tensor(lessons.query))
     scaled = (gate * _tensor(lessons.centre)).sum(dim=2, keepdim=True) + _tensor(lessons.unit)[..., None] * offsets
     told = _wide(lessons.last) + _wide(lessons.scale) * scaled
@@ -169,14 +183,13 @@ def _loss(net: nn.Module, lessons: CurveLessons, weight: Floats) -> Tensor:
     within = grouped.clamp(curve_lessons.LEAST, curve_lessons.MOST)
     # Beyond the score's bounds a little slope is left, so that what is far out is drawn back.
     grouped = within + 0.05 * (grouped - within).clamp(-3.0, 3.0)
-    shared = _crps(grouped, _tensor(lessons.came)) * _tensor(weight[:, 0])
-    own = _crps(scaled, _tensor(lessons.target)) * _tensor(weight[:, 1])
+    shared = _crps(grouped, _tensor(lessons.came), levels) * _tensor(weight[:, 0])
+    own = _crps(scaled, _tensor(lessons.target), levels) * _tensor(weight[:, 1])
     mean: Tensor = shared.mean() + OWN * own.mean()
     return mean
 
 
-def _crps(quantiles: Tensor, came: Tensor) -> Tensor:
-    levels = torch.tensor(spread.LEVELS)
+def _crps(quantiles: Tensor, came: Tensor, levels: Tensor) -> Tensor:
     miss = came[..., None] - quantiles
     loss: Tensor = 2 * (torch.maximum(levels * miss, (levels - 1) * miss) * _tensor(_EDGES)).sum(dim=-1).mean(dim=1)
     return loss

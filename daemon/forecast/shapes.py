@@ -97,7 +97,7 @@ def late(random: Random, share: Floats) -> Floats:
             stage = share**power / (share**power + middle**power)
         found = found + random.uniform(0.2, 1) * stage
     slope = random.choice([0.0, random.uniform(-0.2, 0.2)])
-    return -found - slope * share + random.choice([0.0, 1.0, random.uniform(0, 2)])
+    return np.asarray(-found - slope * share + random.choice([0.0, 1.0, random.uniform(0, 2)]))
 
 
 def spikes(random: Random, share: Floats) -> Floats:
@@ -109,7 +109,7 @@ def spikes(random: Random, share: Floats) -> Floats:
     for place in places.tolist():
         tail = fade ** np.arange(len(share) - place) if fade else np.eye(1, len(share) - place)[0]
         high[place:] = np.maximum(high[place:], up * _log(random, 0.5, 2) * tail)
-    return found * (1 + high) if random.random() < 0.7 else found + high
+    return np.asarray(found * (1 + high) if random.random() < 0.7 else found + high)
 
 
 def diverging(random: Random, share: Floats) -> Floats:
@@ -139,7 +139,7 @@ def drops(random: Random, share: Floats) -> Floats:
         since = np.maximum(share - moment, 0.0)
         step = np.where(share > moment, 1 - np.exp(-since / quick) if quick > 0.01 else 1.0, 0.0)
         found = found - size * ratio**place * step
-    return found
+    return np.asarray(found)
 
 
 def waves(random: Random, share: Floats) -> Floats:
@@ -189,7 +189,7 @@ def flat(random: Random, share: Floats) -> Floats:
     else:
         moved = np.where(share > moment, 1.0, 0.0)
     still = _log(random, 1e-4, 0.03) * random.standard_normal(len(share))
-    return level + still + random.choice([-0.9 * level, random.uniform(-1, 1)]) * moved
+    return np.asarray(level + still + random.choice([-0.9 * level, random.uniform(-1, 1)]) * moved)
 
 
 def settling(random: Random, share: Floats) -> Floats:
