@@ -20,8 +20,8 @@ ORIGINS = (0.6, 0.8)
 """The earlier moments, as parts of the rows that have been seen."""
 LEAST_ROWS = 4
 SHIFT, SURPRISE = 0.2, 1.0
-"""The next normal score has this part of the mean past one as its mean, each held within ``SURPRISE``: a greater surprise
-says that the curve has turned, and not how far it will go on."""
+"""The next normal score has this part of the mean past one as its mean, each held within ``SURPRISE``: a greater
+surprise says that the curve has turned, and not how far it will go on."""
 OWN, PAST = 0.7, 0.2
 """The variance of the next normal score: ``OWN``, and ``PAST`` of the mean past square."""
 LASTING = 8
