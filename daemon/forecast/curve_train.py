@@ -32,7 +32,7 @@ TRAINING = 0.5
 """What a training loss weighs against any other metric."""
 OWN = 0.3
 """What the loss in a curve's own scale weighs against the loss in its group's scale."""
-DOUBT = 1.5
+DOUBT = 1.8
 """How much farther out, in normal scores, the quantiles of made-up curves are taught than their levels say.
 
 Curves of a family that the nets were taught are foretold better than those of one they were not: without this the 80 %
