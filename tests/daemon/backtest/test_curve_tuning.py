@@ -1,7 +1,7 @@
 """The runs on which the spread of metrics was tuned: kinds that no lesson knows are covered."""
 
 from daemon.forecast.ensemble import Recurrent
-from tests.benchmarks import curve_tuning
+from tests.tools import curve_tuning
 from tests.benchmarks.alien import found
 
 

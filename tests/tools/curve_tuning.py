@@ -1,6 +1,6 @@
 """Edge: made-up runs on which the spread of metric forecasts is tuned, so that ``alien`` stays a test that nothing saw.
 
-``python -m tests.benchmarks.curve_tuning [--weights DIR] [--seed S]``: 16 kinds whose laws stand neither in ``alien``
+``python -m tests.tools.curve_tuning [--weights DIR] [--seed S]``: 16 kinds whose laws stand neither in ``alien``
 nor in the lessons (``daemon/forecast/shapes.py``), asked for their final metric as ``alien`` asks.
 """
 
@@ -155,7 +155,7 @@ def drawn(lines: list[Line]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.curve_tuning", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.tools.curve_tuning", description=__doc__)
     parser.add_argument("--weights", type=Path, help="folder of other weights than those shipped")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
