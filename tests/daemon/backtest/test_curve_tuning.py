@@ -1,8 +1,8 @@
 """The runs on which the spread of metrics was tuned: kinds that no lesson knows are covered."""
 
 from daemon.forecast.ensemble import Recurrent
-from tests.tools import curve_tuning
 from tests.benchmarks.alien import found
+from tests.tools import curve_tuning
 
 
 def test_kinds_that_no_lesson_knows_are_covered_and_no_worse_than_the_last_value():
