@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 from scaleahead.buffer import Buffer, Sample, tidy
 from scaleahead.checkpoint import Handshake, Release, Request
@@ -24,7 +24,14 @@ R = TypeVar("R")
 Save = Callable[[], Any]
 
 
-def _harmless(otherwise: Any = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+class Noting(Protocol):
+    """Takes note of what went wrong."""
+
+    def note(self, error: Exception) -> None:
+        """Count an error that was swallowed."""
+
+
+def harmless(otherwise: Any = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Keep whatever goes wrong inside the client away from training: counted, logged once, ``otherwise`` returned."""
 
     def wrap(call: Callable[P, R]) -> Callable[P, R]:
@@ -33,7 +40,7 @@ def _harmless(otherwise: Any = None) -> Callable[[Callable[P, R]], Callable[P, R
             try:
                 return call(*args, **kwargs)
             except Exception as error:  # the border to somebody's training: nothing of ours may cross it
-                cast(Reporter, args[0]).note(error)
+                cast(Noting, args[0]).note(error)
                 return cast(R, otherwise)
 
         return tried
@@ -89,7 +96,7 @@ class Reporter:
         if self.active:
             self._open(hook_port, host, token, usage)
 
-    @_harmless()
+    @harmless()
     def _open(
         self,
         port: int | None,
@@ -132,15 +139,28 @@ class Reporter:
             return
         try:
             self._take(step, hyperparameters, metrics, step_seconds)
-        except Exception as error:  # as in ``_harmless``, without a wrapper's cost at every step
+        except Exception as error:  # as in ``harmless``, without a wrapper's cost at every step
             self.note(error)
 
-    @_harmless()
+    @harmless()
     def loss(self, value: Any) -> None:
         """Give the loss of the step under way, as a number or a tensor; the next ``step`` reports it."""
         self._loss = value.detach() if hasattr(value, "detach") else value
 
-    @_harmless()
+    @harmless()
+    def measured(self, metrics: Mapping[str, Any]) -> None:
+        """Add metrics to the step reported last: what is known only after it, such as an evaluation's loss."""
+        newest = self.buffer.newest
+        if newest is not None:
+            # A new mapping: the hook may be reading the old one.
+            newest.metrics = {**newest.metrics, **tidy(metrics)}
+
+    @harmless()
+    def rest(self) -> None:
+        """Say that what came since the last step was no training (an evaluation): the next is timed from here."""
+        self._stepped_at = None if self._stepped_at is None else self._clock()
+
+    @harmless()
     def declare(self, from_step: int, **hyperparameters: float) -> None:
         """Say ahead that from a step on these hyperparameters will hold."""
         values = {n: float(v) for n, v in tidy(hyperparameters).items() if math.isfinite(v)}
@@ -148,26 +168,26 @@ class Reporter:
             known = self._declared.get(int(from_step), {})
             self._declared[int(from_step)] = {**known, **values}
 
-    @_harmless()
+    @harmless()
     def checkpoint_due(self) -> Request | None:
         """Give the request for a checkpoint that is still to be answered; cheap enough for every step."""
         return self.handshake.due() if self.active else None
 
-    @_harmless()
+    @harmless()
     def saved(self, id: str, step: int, uri: str | None = None, seconds: float | None = None) -> None:
         """Report a checkpoint, asked for or not. One that was asked for makes the run ``ready``: call ``hold`` next."""
         seconds = float(seconds) if seconds is not None and math.isfinite(seconds) else None
         self.buffer.settle()
         self.handshake.saved(str(id)[:100], int(step), None if uri is None else str(uri)[:1000], seconds)
-        self._stepped_at = None if self._stepped_at is None else self._clock()
+        self.rest()
 
-    @_harmless(otherwise="nothing")
+    @harmless(otherwise="nothing")
     def hold(self, timeout: float | None = None) -> Release:
         """Stand still while ``ready``, until the daemon lets go or the deadline has passed, so that no step is lost."""
         if not self.active or os.getpid() != self._pid:
             return "nothing"
         release = self.handshake.hold(timeout)
-        self._stepped_at = None if self._stepped_at is None else self._clock()
+        self.rest()
         return release
 
     def at_step_end(
@@ -217,13 +237,13 @@ class Reporter:
         self.saved(f"step-{step}", step, uri, self._clock() - began)
         self.hold()
 
-    @_harmless()
+    @harmless()
     def done(self) -> None:
         """Say that training has reached its end. The hook goes on answering until ``close`` or the process's end."""
         self.buffer.settle()
         self.handshake.done()
 
-    @_harmless()
+    @harmless()
     def close(self) -> None:
         """Stop serving and looking."""
         self.active = False
