@@ -1,10 +1,9 @@
-"""Pure decisions: what a learning-rate scheduler of PyTorch is going to do, asked of a copy of it."""
+"""Pure decisions: what a learning-rate scheduler is going to do; PyTorch's are asked of a copy."""
 
 import copy
 import warnings
+from collections.abc import Sequence
 from typing import Any
-
-import torch
 
 MOST_STEPS = 200_000
 MOST_EXACT = 64
@@ -21,7 +20,11 @@ def learning_rates(scheduler: Any, first_step: int, total_steps: int, every: int
     moves = (total_steps - first_step) // max(every, 1)
     if not hasattr(scheduler, "step") or hasattr(scheduler, "patience") or not 0 < moves <= MOST_STEPS:
         return {}
-    rates = _played(scheduler, moves)
+    return thinned(_played(scheduler, moves), first_step, every)
+
+
+def thinned(rates: Sequence[float], first_step: int, every: int = 1) -> dict[int, float]:
+    """Give {from_step: rate} of rates that each hold ``every`` steps: every change, or of very many 16 points."""
     changes = [0] + [at for at in range(1, len(rates)) if rates[at] != rates[at - 1]]
     if len(changes) > MOST_EXACT:
         changes = [len(rates) * place // SPREAD for place in range(SPREAD)]
@@ -29,6 +32,8 @@ def learning_rates(scheduler: Any, first_step: int, total_steps: int, every: int
 
 
 def _played(scheduler: Any, moves: int) -> list[float]:
+    import torch  # delays torch: Keras may run on another backend
+
     groups = scheduler.optimizer.param_groups
     settings = [{name: value for name, value in group.items() if name != "params"} for group in groups]
     stand_in = torch.optim.SGD([{"params": [torch.zeros(1)]} for _ in groups], lr=0.0)
@@ -45,11 +50,11 @@ def _played(scheduler: Any, moves: int) -> list[float]:
     return rates
 
 
-def _rate(optimizer: torch.optim.Optimizer) -> float:
+def _rate(optimizer: Any) -> float:
     return float(optimizer.param_groups[0]["lr"])
 
 
-def _twin(scheduler: Any, optimizer: torch.optim.Optimizer) -> Any:
+def _twin(scheduler: Any, optimizer: Any) -> Any:
     """Copy a scheduler, and those it is made of, onto another optimizer."""
     # accelerate wraps the scheduler it steps
     scheduler = getattr(scheduler, "scheduler", scheduler)

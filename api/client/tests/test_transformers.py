@@ -3,13 +3,14 @@
 
 import pytest
 
-from api.client.tests.moved import alone_and_moved
+from api.client.tests import moved
 
 pytestmark = pytest.mark.frameworks
 
 
 def test_a_trainer_is_moved_and_nothing_is_lost(tmp_path):
-    alone, said, moved = alone_and_moved("train_transformers.py", tmp_path, 45)
+    alone = moved.alone("train_transformers.py", tmp_path)
+    said, after = moved.moved("train_transformers.py", tmp_path, 45)
     newest = said["observations"][-1]
     rates = {o["step"]: o["hyperparameters"].pop("lr") for o in said["observations"]}
     assert newest["total_steps"] == 160
@@ -21,9 +22,9 @@ def test_a_trainer_is_moved_and_nothing_is_lost(tmp_path):
     assert said["checkpoint"]["seconds"] < 60
     assert any("loss" in entry["metrics"] for entry in said["observations"])
     assert alone["first"] == 1
-    assert moved["first"] == said["checkpoint"]["step"] + 1
-    assert moved["loss"] == pytest.approx(alone["loss"], rel=1e-5)
-    assert (alone["errors"], moved["errors"]) == (0, 0)
+    assert after["first"] == said["checkpoint"]["step"] + 1
+    assert after["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+    assert (alone["errors"], after["errors"]) == (0, 0)
 
 
 def test_nothing_is_saved_that_could_not_be_resumed_from(tmp_path, caplog):
