@@ -22,7 +22,7 @@ MOST_STEPS = 20_000
 class Batches(keras.utils.PyDataset):
     """Endless training data by step, so that a run resumed at any step goes on with the next batch.
 
-    ``batch_at(n)`` gives what ``fit`` takes for the nth batch of the whole run, counted from 0; the same for the same n.
+    ``batch_at(n)`` gives what ``fit`` takes for the nth batch of the run, counted from 0; the same for the same n.
     """
 
     def __init__(self, batch_at: Callable[[int], Any], **options: Any) -> None:
@@ -51,9 +51,9 @@ class Batches(keras.utils.PyDataset):
 class ScaleaheadCallback(keras.callbacks.Callback):
     """Reports the steps of ``fit`` and saves into ``folder`` when the daemon asks: weights, optimizer, random seeds.
 
-    Call ``resume(model)`` before ``fit``; with ``data`` (a ``Batches``) it goes on with the next batch. Training stops at
-    ``total_steps``. A ``LearningRateSchedule`` of the optimizer is declared. ``job`` or ``reporter`` as for ``Reporter``.
-    Nothing in ``folder`` is deleted.
+    Call ``resume(model)`` before ``fit``; with ``data`` (a ``Batches``) it goes on with the next batch. Training stops
+    at ``total_steps``. A ``LearningRateSchedule`` of the optimizer is declared. ``job`` or ``reporter`` as for
+    ``Reporter``. Nothing in ``folder`` is deleted.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class ScaleaheadCallback(keras.callbacks.Callback):
         self._seen = -1
         self._rate: float | None = None
         self._rate_at = float("-inf")
+        self._random: dict[str, Any] | None = None
 
     def note(self, error: Exception) -> None:
         """Count an error of the client's own."""
@@ -92,8 +93,10 @@ class ScaleaheadCallback(keras.callbacks.Callback):
         # Without its variables there would be nothing to load the optimizer's state into.
         model.optimizer.build(model.trainable_variables)
         model.load_weights(place.path)
-        for seed, state in zip(_seeds(model), json.loads(_beside(place.path).read_text()), strict=True):
+        random = json.loads(_beside(place.path).read_text())
+        for seed, state in zip(_seeds(model), random["seeds"], strict=True):
             seed.assign(np.array(state, dtype="uint32"))
+        self._random = random
         self._step = place.step
         if self._data is not None:
             self._data.first = place.step
@@ -118,13 +121,25 @@ class ScaleaheadCallback(keras.callbacks.Callback):
         self._seen = -1
 
     @harmless()
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Take up the random numbers where they were: what comes before the first step may draw some."""
+        if self._random is not None:
+            random, self._random = self._random, None
+            _set_torch_random(random)
+        # Reading the rate costs more than all the rest on some backends.
+        now = time.monotonic()
+        if now - self._rate_at >= RATE_EVERY_SECONDS:
+            self._rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+            self._rate_at = now
+
+    @harmless()
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Report the step, save if the daemon has asked, and stop at the last step."""
         # With steps_per_execution only the last of several batches is told of.
         self._step += max(1, batch - self._seen)
         self._seen = batch
         step = self._step
-        hyperparameters: dict[str, Any] = {"lr": self._learning_rate()}
+        hyperparameters: dict[str, Any] = {"lr": self._rate}
         size = self._data.size_at(step - 1) if self._data is not None else None
         if size or self._batch_size:
             hyperparameters["batch_size"] = size or self._batch_size
@@ -145,19 +160,11 @@ class ScaleaheadCallback(keras.callbacks.Callback):
         """Say that training has reached its end; the hook answers until the process ends."""
         self.reporter.done()
 
-    def _learning_rate(self) -> float | None:
-        # Reading it costs more than all the rest on some backends.
-        now = time.monotonic()
-        if now - self._rate_at >= RATE_EVERY_SECONDS:
-            self._rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-            self._rate_at = now
-        return self._rate
-
     def _save(self, step: int) -> str:
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"step-{step}.weights.h5"
         seeds = [keras.ops.convert_to_numpy(seed).tolist() for seed in _seeds(self.model)]
-        _beside(path).write_text(json.dumps(seeds))
+        _beside(path).write_text(json.dumps({"seeds": seeds, **_torch_random()}))
         self.model.save_weights(path)
         note(self._folder, step, path)
         return str(path.resolve())
@@ -168,8 +175,28 @@ def _seeds(model: Any) -> list[Any]:
     return [variable for variable in model.variables if "seed_generator" in variable.path]
 
 
+def _torch_random() -> dict[str, Any]:
+    """Give the random state of PyTorch's own, from which dropouts without a seed draw on that backend."""
+    if keras.backend.backend() != "torch":
+        return {}
+    import torch  # delays torch: another backend may run
+
+    states = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"torch": torch.get_rng_state().tolist(), "cuda": [state.tolist() for state in states]}
+
+
+def _set_torch_random(random: dict[str, Any]) -> None:
+    if keras.backend.backend() != "torch" or "torch" not in random:
+        return
+    import torch  # delays torch
+
+    torch.set_rng_state(torch.tensor(random["torch"], dtype=torch.uint8))
+    if random["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all([torch.tensor(state, dtype=torch.uint8) for state in random["cuda"]])
+
+
 def _beside(path: str | os.PathLike[str]) -> Path:
-    return Path(str(path).removesuffix(".weights.h5") + ".seeds.json")
+    return Path(str(path).removesuffix(".weights.h5") + ".random.json")
 
 
 def _leading(batch: Any) -> int:

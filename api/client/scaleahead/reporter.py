@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, cast
 from scaleahead.buffer import Buffer, Sample, tidy
 from scaleahead.checkpoint import Handshake, Release, Request
 from scaleahead.hook import Hook
+from scaleahead.notice import Cloud, Notices
 from scaleahead.usage import Sampler
 from scaleahead.wire import MOST_DECLARED, PROTOCOL, loss_state, reply
 
@@ -54,6 +55,7 @@ class Reporter:
     ``job``, ``hook_port``, ``host`` and ``token`` may come from ``SCALEAHEAD_JOB``, ``SCALEAHEAD_HOOK_PORT``,
     ``SCALEAHEAD_HOOK_HOST`` and ``SCALEAHEAD_TOKEN``. Without a job, or on a rank other than 0 (``RANK``), it is
     inactive and every call does nothing. Without a port nothing is served; port 0 takes a free one (see ``url``).
+    ``SCALEAHEAD_SPOT`` (aws or gcp) has this machine's own spot notice watched for and turned into a checkpoint.
     ``usage`` is a callable giving a mapping; by default this process is looked at ten times a second.
     ``clock`` counts seconds, ``wall`` gives seconds since 1970. A taken port is logged and training goes on.
     """
@@ -89,6 +91,7 @@ class Reporter:
         self._declared: dict[int, dict[str, float]] = {}
         self._lock = threading.Lock()
         self._hook: Hook | None = None
+        self._notices: Notices | None = None
         self._sampler: Sampler | None = None
         self._usage: Callable[[], Mapping[str, float]] | None = None
         for from_step, hyperparameters in declared:
@@ -109,6 +112,11 @@ class Reporter:
             self._sampler.start()
         else:
             self._usage = usage
+        cloud = os.environ.get("SCALEAHEAD_SPOT")
+        if cloud in ("aws", "gcp"):
+            self._notices = Notices(self, cast(Cloud, cloud), wall=self._wall).start()
+        elif cloud:
+            log.warning("SCALEAHEAD_SPOT is %r, spot notices go unseen - it must be aws or gcp", cloud)
         given = os.environ.get("SCALEAHEAD_HOOK_PORT")
         if port is None and given:
             port = int(given)
@@ -249,6 +257,8 @@ class Reporter:
         self.active = False
         if self._sampler:
             self._sampler.close()
+        if self._notices:
+            self._notices.close()
         if self._hook:
             self._hook.close()
 
