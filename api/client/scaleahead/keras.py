@@ -52,7 +52,7 @@ class ScaleaheadCallback(keras.callbacks.Callback):
     """Reports the steps of ``fit`` and saves into ``folder`` when the daemon asks: weights, optimizer, random seeds.
 
     Call ``resume(model)`` before ``fit``; with ``data`` (a ``Batches``) it goes on with the next batch. Training stops
-    at ``total_steps``. A ``LearningRateSchedule`` of the optimizer is declared. ``job`` or ``reporter`` as for
+    at ``total_steps``; a ``fit`` that ends before may be followed by another. A ``LearningRateSchedule`` of the optimizer is declared. ``job`` or ``reporter`` as for
     ``Reporter``. Nothing in ``folder`` is deleted.
     """
 
@@ -98,13 +98,13 @@ class ScaleaheadCallback(keras.callbacks.Callback):
             seed.assign(np.array(state, dtype="uint32"))
         self._random = random
         self._step = place.step
-        if self._data is not None:
-            self._data.first = place.step
         return place.step
 
     @harmless()
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Declare what the optimizer knows of the steps to come."""
+        """Go on with the next batch, and declare what the optimizer knows of the steps to come."""
+        if self._data is not None:
+            self._data.first = self._step
         rates = getattr(self.model.optimizer, "_learning_rate", None)
         total = self.reporter.total_steps
         if total is None or not isinstance(rates, keras.optimizers.schedules.LearningRateSchedule):
@@ -157,8 +157,12 @@ class ScaleaheadCallback(keras.callbacks.Callback):
 
     @harmless()
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Say that training has reached its end; the hook answers until the process ends."""
-        self.reporter.done()
+        """Say that training has reached its end, unless steps are left for another ``fit``."""
+        total = self.reporter.total_steps
+        if total is None or self._step >= total or self.model.stop_training:
+            self.reporter.done()
+        else:
+            self._random = _torch_random()
 
     def _save(self, step: int) -> str:
         self._folder.mkdir(parents=True, exist_ok=True)

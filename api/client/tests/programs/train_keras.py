@@ -30,15 +30,13 @@ def main(folder: str, result: str) -> None:
     data = Batches(batch_at)
     callback = ScaleaheadCallback(folder, reporter=reporter, total_steps=STEPS, data=data)
     done = callback.resume(net)
-    net.fit(
-        data,
-        steps_per_epoch=EPOCH,
-        initial_epoch=done // EPOCH,
-        epochs=STEPS // EPOCH + 2,
-        validation_data=batch_at(10**6),
-        verbose=0,
-        callbacks=[callback],
-    )
+    options = {"validation_data": batch_at(10**6), "verbose": 0, "callbacks": [callback]}
+    begun, left = done // EPOCH, -done % EPOCH
+    if left:
+        # The epoch that was begun is ended first, so that validations come where they would have come.
+        net.fit(data, steps_per_epoch=left, initial_epoch=begun, epochs=begun + 1, **options)
+        begun += 1
+    net.fit(data, steps_per_epoch=EPOCH, initial_epoch=begun, epochs=-(-STEPS // EPOCH), **options)
     tests = [batch_at(10**7 + place) for place in range(8)]
     loss = net.evaluate(np.concatenate([x for x, _ in tests]), np.concatenate([y for _, y in tests]), verbose=0)
     first = json.loads(reporter.body(-1))["observations"][0]["step"]
