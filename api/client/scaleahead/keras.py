@@ -52,8 +52,8 @@ class ScaleaheadCallback(keras.callbacks.Callback):
     """Reports the steps of ``fit`` and saves into ``folder`` when the daemon asks: weights, optimizer, random seeds.
 
     Call ``resume(model)`` before ``fit``; with ``data`` (a ``Batches``) it goes on with the next batch. Training stops
-    at ``total_steps``; a ``fit`` that ends before may be followed by another. A ``LearningRateSchedule`` of the optimizer is declared. ``job`` or ``reporter`` as for
-    ``Reporter``. Nothing in ``folder`` is deleted.
+    at ``total_steps``; a ``fit`` that ends before may be followed by another. A ``LearningRateSchedule`` of the
+    optimizer is declared. ``job`` or ``reporter`` as for ``Reporter``. Nothing in ``folder`` is deleted.
     """
 
     def __init__(

@@ -41,7 +41,9 @@ def start(tmp_path):
     yield run
     for process in begun:
         process.kill()
-        process.communicate()
+        process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            pipe.close()
 
 
 def free_port():
