@@ -23,12 +23,13 @@ test: $(INSTALLED) browser ## every test
 
 frameworks: $(INSTALLED) ## the tests that need Hugging Face, Lightning and Keras, which it installs beside the rest
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -e 'api/client[frameworks]'
-	@$(BIN)/python -m pytest -m frameworks api/client/tests
+	@$(BIN)/python -m pytest -m frameworks api/client/tests tests/docs/test_how_to_client.py
 
 check: $(INSTALLED) ## format, lint, types, import rules
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy $$(cd api/client && ls scaleahead/*.py | sed 's/\.py$$//; s|/__init__||; s|/|.|; s/^/-m /')
 	@$(BIN)/lint-imports
 
 bench: $(INSTALLED) ## the benchmarks, as ratios against a calibration loop

@@ -63,8 +63,9 @@ def _random(generator: torch.Generator | None) -> dict[str, Any]:
     state: dict[str, Any] = {"torch": torch.get_rng_state(), "python": random.getstate()}
     if generator is not None:
         state["generator"] = generator.get_state()
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        state["cuda"] = torch.cuda.get_rng_state_all()
+    cuda: Any = torch.cuda
+    if cuda.is_available() and cuda.is_initialized():
+        state["cuda"] = cuda.get_rng_state_all()
     return state
 
 
