@@ -14,7 +14,8 @@ from typing import Any, ParamSpec, Protocol, TypeVar, cast
 from scaleahead.buffer import Buffer, Sample, tidy
 from scaleahead.checkpoint import Handshake, Release, Request
 from scaleahead.hook import Hook
-from scaleahead.notice import Cloud, Notices
+from scaleahead.notice import Asked, Cloud, Notices
+from scaleahead.peers import Peers, Teller, rank0_url
 from scaleahead.usage import Sampler
 from scaleahead.wire import MOST_DECLARED, PROTOCOL, loss_state, reply
 
@@ -54,10 +55,11 @@ class Reporter:
 
     ``job``, ``hook_port``, ``host`` and ``token`` may come from ``SCALEAHEAD_JOB``, ``SCALEAHEAD_HOOK_PORT``,
     ``SCALEAHEAD_HOOK_HOST`` and ``SCALEAHEAD_TOKEN``. Without a job, or on a rank other than 0 (``RANK``), it is
-    inactive and every call does nothing. Without a port nothing is served; port 0 takes a free one (see ``url``).
-    ``SCALEAHEAD_SPOT`` (aws or gcp) has this machine's own spot notice watched for and turned into a checkpoint.
-    ``usage`` is a callable giving a mapping; by default this process is looked at ten times a second.
-    ``clock`` counts seconds, ``wall`` gives seconds since 1970. A taken port is logged and training goes on.
+    inactive and every call does nothing; another rank tells rank 0 (at ``MASTER_ADDR``) what it uses. Without a port
+    nothing is served; port 0 takes a free one (see ``url``). ``SCALEAHEAD_SPOT`` (aws or gcp) has this machine's own
+    spot notice watched for and turned into a checkpoint. ``usage`` is a callable giving a mapping; by default this
+    process is looked at ten times a second. ``clock`` counts seconds, ``wall`` gives seconds since 1970. A taken port
+    is logged and training goes on.
     """
 
     def __init__(
@@ -96,8 +98,35 @@ class Reporter:
         self._usage: Callable[[], Mapping[str, float]] | None = None
         for from_step, hyperparameters in declared:
             self.declare(from_step, **hyperparameters)
+        self.peers = Peers(int(environ.get("GROUP_RANK", "0")))
+        self._teller: Teller | None = None
         if self.active:
             self._open(hook_port, host, token, usage)
+        elif self.job:
+            self._tell(hook_port, token, usage)
+
+    @harmless()
+    def _tell(
+        self, port: int | None, token: str | None, usage: Callable[[], Mapping[str, float]] | Sampler | None
+    ) -> None:
+        """Be another rank than 0: tell it what this one uses, and of this node's end."""
+        url = rank0_url(port or int(os.environ.get("SCALEAHEAD_HOOK_PORT") or 0))
+        if url is None:
+            return
+        if usage is None or isinstance(usage, Sampler):
+            self._sampler = usage or Sampler()
+            self._sampler.start()
+            usage = self._sampler.take
+        self._teller = Teller(url, token or os.environ.get("SCALEAHEAD_TOKEN") or None, usage).start()
+        if os.environ.get("LOCAL_RANK") == "0":
+            self._watch_notices(self._teller)
+
+    def _watch_notices(self, run: Asked) -> None:
+        cloud = os.environ.get("SCALEAHEAD_SPOT")
+        if cloud in ("aws", "gcp"):
+            self._notices = Notices(run, cast(Cloud, cloud), wall=self._wall).start()
+        elif cloud:
+            log.warning("SCALEAHEAD_SPOT is %r, spot notices go unseen - it must be aws or gcp", cloud)
 
     @harmless()
     def _open(
@@ -112,11 +141,7 @@ class Reporter:
             self._sampler.start()
         else:
             self._usage = usage
-        cloud = os.environ.get("SCALEAHEAD_SPOT")
-        if cloud in ("aws", "gcp"):
-            self._notices = Notices(self, cast(Cloud, cloud), wall=self._wall).start()
-        elif cloud:
-            log.warning("SCALEAHEAD_SPOT is %r, spot notices go unseen - it must be aws or gcp", cloud)
+        self._watch_notices(self)
         given = os.environ.get("SCALEAHEAD_HOOK_PORT")
         if port is None and given:
             port = int(given)
@@ -259,6 +284,8 @@ class Reporter:
             self._sampler.close()
         if self._notices:
             self._notices.close()
+        if self._teller:
+            self._teller.close()
         if self._hook:
             self._hook.close()
 
@@ -320,6 +347,10 @@ class Reporter:
         """Let the loop go on."""
         self.handshake.proceed()
 
+    def hear(self, said: Any) -> None:
+        """Take what another rank uses. Raises ``ValueError`` with what is wrong."""
+        self.peers.hear(said)
+
     def note(self, error: Exception) -> None:
         """Count an error that was swallowed; the first is logged."""
         self.errors += 1
@@ -362,5 +393,5 @@ class Reporter:
 
     def _used(self, exact: bool) -> dict[str, float]:
         if self._sampler is not None:
-            return self._sampler.take(exact)
-        return dict(self._usage()) if exact and self._usage is not None else {}
+            return self.peers.joined(self._sampler.take(exact))
+        return self.peers.joined(self._usage()) if exact and self._usage is not None else {}
