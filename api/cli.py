@@ -10,6 +10,7 @@ from typer.exceptions import Abort
 
 from api.client_http import Failure, here, name_in_path
 from api.importing.command import app as imports
+from api.init.command import app as begin
 from api.text import plain
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ tokens = typer.Typer(help="Tokens for the API.", no_args_is_help=True)
 for name, group in (("job", jobs), ("policy", policies), ("prices", prices), ("db", database), ("token", tokens)):
     app.add_typer(group, name=name, rich_help_panel=None)
 app.add_typer(imports, name="import", rich_help_panel=None)
+app.add_typer(begin, name="init", rich_help_panel=None)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 JobName = Annotated[str, typer.Argument(metavar="JOB")]

@@ -147,3 +147,15 @@ def test_the_health_check_tells_a_daemon_from_none(served: Served) -> None:
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 def test_the_image_serves_over_tls_as_composed(served: Served, path: str) -> None:
     assert json.loads(served.text(path))
+
+
+def test_the_commands_trust_the_certificate_as_the_document_says(served: Served) -> None:
+    command = [sys.executable, "-c", "from api.cli import main; main()", "job", "list", "--json"]
+    reached = {
+        **os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        "SCALEAHEAD_URL": served.url, "SCALEAHEAD_STATE_DIRECTORY": str(served.directory),
+    }  # fmt: skip
+    trusting = {**reached, "SSL_CERT_FILE": str(served.directory / "tls" / "tls.crt")}
+    for environment, status in ((trusting, 0), (reached, 1)):
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+        assert ran.returncode == status, ran.stderr
