@@ -108,6 +108,21 @@ def test_a_call_whose_effect_is_not_visible_is_not_repeated_at_once() -> None:
     assert advance(stopping, out, TRAINING, late, PATIENCE) == Perform(Stop(TARGET))
 
 
+def test_nothing_is_called_while_a_call_of_the_owner_before_may_be_on_its_way() -> None:
+    """Not the same call, nor another: the old owner's may arrive at any moment of its grace."""
+    patience = Patience(repeat=1.0)
+    for stage, state in (("stopping", "running"), ("starting", "stopped"), ("rolling_back", "stopped")):
+        acting = action(stage=stage, stopped_by_us=True, stage_at=NOW, deadline=NOW + timedelta(seconds=900))
+        left = replace(
+            view(state, wanted=OLD if stage == "rolling_back" else NEW),  # type: ignore[arg-type]
+            pending=Stop(acting.target), pending_since=NOW, inherited_at=NOW,
+        )  # fmt: skip
+        early, late = NOW + timedelta(seconds=24.9), NOW + timedelta(seconds=25)
+        step = advance(acting, left, JobStatus(), early, patience)
+        assert step == Wait("a call of the owner before may still be on its way"), stage
+        assert isinstance(advance(acting, left, JobStatus(), late, patience), Perform), stage
+
+
 def test_a_call_that_the_cloud_is_carrying_out_is_not_repeated_while_the_stage_lasts() -> None:
     out = view(pending=Stop(TARGET), pending_since=NOW, under_way=True)
     stopping = action(stage="stopping", stopped_by_us=True, deadline=NOW + timedelta(seconds=900))
