@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -113,6 +114,7 @@ def failpoint(config: Config, environment: Mapping[str, str]) -> Callable[[str],
     def reached(point: str) -> None:
         if left and point == wanted:
             os.kill(os.getpid(), left.pop())
+            time.sleep(0.2)  # a signal may reach another thread first; this one must not go on meanwhile
 
     return reached
 

@@ -130,15 +130,15 @@ class Loop:
 
     async def _take_up(self, names: Set[str]) -> None:
         """Read what is known of jobs that have become ours, and begin to work for them."""
-        jobs = {job.name: job for job in await self._run(self._store.jobs.all) if job.name in names}
-        status = await self._run(self._store.status.all)
+        known = await self._run(self._kept, names)
+        jobs = {name: job for name, (job, _) in known.items()}
         unsettled = [a for a in await self._run(self._store.actions.unsettled) if self.replica.ours(a.job)]
         still_open = [a for a in await self._run(self._store.actions.unfinished) if self.replica.ours(a.job)]
         for name in names:
             self._let_go(name)
         self._jobs.update(jobs)
         self._ours.update(jobs)
-        self._status.update({name: status.get(name, JobStatus()) for name in jobs})
+        self._status.update({name: status for name, (_, status) in known.items()})
         self._unsettled.update({action.id: action for action in unsettled})
         for action in still_open:
             if action.job in jobs:
@@ -148,6 +148,16 @@ class Loop:
             self._follow(job)
         self.wake()
         self._hasten.set()
+
+    def _kept(self, names: Set[str]) -> dict[str, tuple[Job, JobStatus]]:
+        """Read jobs and what is known of them; what was removed meanwhile is left out."""
+        if len(names) > 1:
+            status = self._store.status.all()
+            found = [job for job in self._store.jobs.all() if job.name in names]
+            return {job.name: (job, status.get(job.name, JobStatus())) for job in found}
+        with contextlib.suppress(Missing):
+            return {name: self._store.jobs.get(name) for name in names}
+        return {}
 
     def _let_go(self, name: str) -> None:
         """Forget what a worker knows of a job, which is another replica's or gone; that there is such a job stays."""

@@ -30,9 +30,11 @@ def share(me: str, owners: Mapping[str, str], living: Collection[str]) -> Share:
     the counts differ by one at most. The odd shards stay with those who own most, so that no shard moves for nothing.
     """
     held = Counter(owner for owner in owners.values() if owner in living)
-    ranked = sorted(living, key=lambda name: (-held[name], name))
-    even, odd = divmod(len(owners), len(ranked))
-    quota = even + (ranked.index(me) < odd)
+    even, odd = divmod(len(owners), len(living))
+    # Those who already own more than the even part come first to an odd shard; then whoever asks first.
+    full = sorted((name for name in living if held[name] > even), key=lambda name: (-held[name], name))
+    before_me = full.index(me) if me in full else len(full)
+    quota = even + (before_me < odd)
     free = sorted(shard for shard, owner in owners.items() if owner not in living)
     mine = sorted(shard for shard, owner in owners.items() if owner == me)
     return Share(take=tuple(free[: max(0, quota - len(mine))]), surplus=tuple(mine[quota:]))

@@ -82,7 +82,14 @@ class Standing(Collector):
         open_actions = len(given.store.actions.unfinished())
         yield gauge("scaleahead_actions_open", "Changes of resources under way.", open_actions)
         yield gauge("scaleahead_policy_problems", "Faults in the policy files.", len(given.policies.problems))
-        yield gauge("scaleahead_ready", "Whether the daemon is ready.", bool(given.control.health().get("ready")))
+        health = given.control.health()
+        shards = GaugeMetricFamily("scaleahead_shard", "Shards of jobs that this replica holds.", labels=["shard"])
+        held = health.get("shards")
+        for shard in held if isinstance(held, list) else ():
+            shards.add_metric([str(shard)], 1)
+        yield shards
+        yield gauge("scaleahead_leads", "Whether this replica does the store's chores.", bool(health.get("leads")))
+        yield gauge("scaleahead_ready", "Whether the daemon is ready.", bool(health.get("ready")))
         yield gauge("scaleahead_event_streams", "Open streams of events.", given.bus.readers)
 
 

@@ -121,13 +121,22 @@ def test_a_call_whose_effect_is_not_visible_is_not_repeated_at_once() -> None:
     assert advance(stopping, out, TRAINING, late, PATIENCE) == Perform(Stop(TARGET))
 
 
-def test_a_stop_is_repeated_at_once_after_a_takeover_and_what_comes_after_it_waits() -> None:
-    soon, late = NOW + timedelta(seconds=5), NOW + timedelta(seconds=26)
+def test_after_a_takeover_a_stop_is_repeated_at_once_and_everything_else_waits_out_the_grace() -> None:
+    """A stop must not wait, or the job goes on; anything else could meet the old owner's call on its way."""
+    patience = Patience(repeat=1.0)
+    early, late = NOW + timedelta(seconds=24.9), NOW + timedelta(seconds=25)
     stopping = action(stage="stopping", stopped_by_us=True)
-    assert advance(stopping, view(inherited_at=NOW), TRAINING, soon, PATIENCE) == Perform(Stop(TARGET))
-    changing, stopped = action(stage="modifying", stopped_by_us=True), view("stopped", inherited_at=NOW)
-    assert isinstance(advance(changing, stopped, TRAINING, soon, PATIENCE), Wait)
-    assert isinstance(advance(changing, stopped, TRAINING, late, PATIENCE), Perform)
+    left = view(pending=Stop(TARGET), pending_since=NOW, inherited_at=NOW)
+    assert advance(stopping, left, JobStatus(), early, patience) == Perform(Stop(TARGET))
+    for stage in ("modifying", "starting", "rolling_back"):
+        acting = action(stage=stage, stopped_by_us=True, stage_at=NOW, deadline=NOW + timedelta(seconds=900))
+        left = view(
+            "stopped", wanted=OLD if stage == "rolling_back" else NEW,
+            pending=Stop(TARGET), pending_since=NOW, inherited_at=NOW,
+        )  # fmt: skip
+        step = advance(acting, left, JobStatus(), early, patience)
+        assert step == Wait("a call of the owner before may still be on its way"), stage
+        assert isinstance(advance(acting, left, JobStatus(), late, patience), Perform), stage
 
 
 def test_a_call_that_the_cloud_is_carrying_out_is_not_repeated_while_the_stage_lasts() -> None:

@@ -62,16 +62,16 @@ class Scene:
     offers = (SMALL, LARGE, HUGE)
     policy = POLICY
 
-    def __init__(self, directory: Path, mode: str) -> None:
-        self.clock = VirtualClock(NOW)
-        self.cloud = Cloud(self.clock, self.offers, sleep=lambda _: None)
-        self.store = open_store(directory / "s.sqlite", self.clock)
+    def __init__(self, directory: Path, mode: str, url: str = "", beside: "Scene | None" = None) -> None:
+        self.clock = beside.clock if beside else VirtualClock(NOW)
+        self.cloud = beside.cloud if beside else Cloud(self.clock, self.offers, sleep=lambda _: None)
+        self.store = open_store(url or directory / "s.sqlite", self.clock)
         self.policies = directory / "policies.yaml"
         self.policies.write_text(self.policy.replace("MODE", mode))
         self.book = PolicyBook(self.policies)
         self.forecasts = Forecasts()
-        lease = self.store.lease("test:1", 1e6)
-        lease.acquire(NOW)
+        lease = self.store.lease(f"test:{2 if beside else 1}", 1e6)
+        lease.acquire()
         poller = Poller(self.clock)
         providers = {"simulated": Simulated(self.cloud)}
         operator = Operator(self.store, providers, self, self.clock, Patience(), lease)

@@ -36,6 +36,23 @@ def test_a_daemon_killed_there_and_restarted_finishes_the_move_once(tmp_path: Pa
         _nothing_acknowledged_is_lost(host)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("site", ["intent.committed", "call.recorded.stop", "call.sent.modify"])
+def test_a_daemon_told_to_end_there_ends_in_order_and_the_next_finishes_the_move(tmp_path: Path, site: str) -> None:
+    with ControlHost(tmp_path) as host:
+        first = host.start_daemon(SCALEAHEAD_FAILPOINT=f"{site}:TERM")
+        until(host.ready, 60, "the daemon is ready", host)
+        host.register()
+        until(lambda: first.poll() is not None, 60, f"the daemon ends at {site}", host)
+        assert first.returncode == 0, host.log()[-3000:]
+        assert "Traceback" not in host.log()
+
+        host.start_daemon()
+        until(lambda: _finished(host), 60, f"the move is finished after {site}", host)
+        assert host.effects() == ["stop", "modify", "start"]
+        _nothing_acknowledged_is_lost(host)
+
+
 def _finished(host: ControlHost) -> bool:
     if not host.ready():
         return False
