@@ -405,6 +405,27 @@ def replay_spot_command(
     print(replays.replay_spot(csv, asked, starts, seed, zones, compare, jobs, as_json))
 
 
+@app.command("fsck")
+def fsck_command(
+    config: Annotated[str | None, typer.Option(help="Configuration file (YAML), as for serve.")] = None,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            help="Repair, while no daemon runs: free what closed actions set aside, close the decisions of closed"
+            " actions, remove runs and statuses of jobs that are not registered. Everything else is left to you."
+        ),
+    ] = False,
+    clouds: Annotated[bool, typer.Option("--clouds/--no-clouds", help="Ask the clouds as well.")] = True,
+    as_json: Json = False,
+) -> int:
+    """Check the database against its laws and the clouds. Changes nothing without --repair; status 1 if broken."""
+    from api import fsck
+
+    found = fsck.run(config, repair, clouds)
+    print(json.dumps(found, indent=2) if as_json else fsck.drawn(found))
+    return 1 if found["left"] else 0
+
+
 @app.command()
 def version(as_json: Json = False) -> None:
     """Show the version."""
