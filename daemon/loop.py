@@ -364,7 +364,7 @@ class Loop:
         assert look.choice is not None
         way: Mode = turn.mode(look.job, settings, look.choice.option, self._config.default_mode)
         decision = turn.decide(uuid.uuid4().hex[:20], look, settings, way, self._clock.now())
-        kept = await self._once(decision, look.forecast)
+        kept = await self._once(decision, look)
         if kept is None:
             return
         log.info(
@@ -375,7 +375,7 @@ class Loop:
         if kept.status == "acting":
             await self._act(kept, look)
 
-    async def _once(self, decision: Decision, forecast: Forecast | None) -> Decision | None:
+    async def _once(self, decision: Decision, look: Look) -> Decision | None:
         """Keep a decision, unless it is the newest one again; one that waits and no longer holds expires."""
         name, fresh = decision.job, _Newest.of(decision)
         if name not in self._newest:
@@ -393,7 +393,7 @@ class Loop:
         elif newest is not None and fresh.repeats(newest):
             self._repeated.append(newest.id)
             return None
-        kept = await self._run(lambda: self._store.decisions.add(turn.sealed(decision, forecast)))
+        kept = await self._run(lambda: self._store.decisions.add(turn.sealed(decision, look)))
         self._newest[name] = _Newest.of(kept)
         return kept if kept.id == decision.id else None
 

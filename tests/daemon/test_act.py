@@ -26,6 +26,8 @@ from providers.errors import Incompatible, NoCapacity, NotFound, NotPermitted, P
 from providers.types import (
     Allocation,
     InPlace,
+    Launch,
+    LaunchRecipe,
     MachineState,
     Modify,
     Node,
@@ -261,6 +263,43 @@ def test_a_group_whose_nodes_are_not_known_is_never_made_smaller_than_they_are()
     seen = CloudView(Allocation(group, "pending", new, nodes), Shrink(2))
     assert isinstance(advance(growing, seen, TRAINING, NOW, PATIENCE), Wait)
     assert isinstance(advance(growing, CloudView(None, Shrink(2)), TRAINING, NOW, PATIENCE), Wait)
+
+
+def test_a_group_whose_way_back_is_not_known_is_not_counted_as_taken_back() -> None:
+    """The pre-flight did not answer: the size may still be the new one, and nodes would come and cost money."""
+    group = replace(TARGET, kind="group")
+    growing = action(stage="rolling_back", route="grow", target=group, nodes=("a", "b"))
+    unknown = CloudView(Allocation(group, "running", replace(NEW, nodes=3)), None, fault=Unavailable("no answer"))
+    assert isinstance(advance(growing, unknown, TRAINING, NOW, PATIENCE), Wait)
+    late = advance(growing, unknown, TRAINING, NOW + timedelta(hours=2), PATIENCE)
+    assert isinstance(late, Enter)
+    assert late.stage == "needs_human"
+
+
+def test_a_launch_of_unknown_outcome_is_asked_again_whatever_the_old_machine_does() -> None:
+    """Cancelling would leave a machine that nobody knows of, and that costs money."""
+    launch = Launch(LaunchRecipe("t", {"scaleahead-action": "a1", "scaleahead-job": "bert"}), NEW, "scaleahead-a1")
+    launching = action(stage="launching", route="replace", recipe=LaunchRecipe("t"))
+    seen = CloudView(None, fault=NotFound("no such machine"), pending=launch, pending_since=NOW)
+    assert advance(launching, seen, TRAINING, NOW + timedelta(seconds=31), PATIENCE) == Perform(launch)
+    known = advance(launching, replace(seen, pending=None), TRAINING, NOW, PATIENCE)
+    assert isinstance(known, Enter)
+    assert known.stage == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("stage", "route"), [("stopping", "in_place"), ("stopping", "release"), ("switching", "replace")]
+)
+def test_a_job_that_went_on_after_its_checkpoint_is_not_stopped(stage: Stage, route: str) -> None:
+    """Stops were refused until the job's own deadline had passed: what it did since would be lost."""
+    saved = action(stage=stage, route=route, asked_at=NOW, checkpoint=Checkpoint("c", 1))
+    step = advance(saved, view(), TRAINING, NOW, PATIENCE)
+    assert isinstance(step, Enter)
+    assert step.stage == "cancelled"
+    ready = replace(TRAINING, state="ready")
+    assert advance(saved, view(), ready, NOW, PATIENCE) == Perform(Stop(TARGET))
+    out = view(pending=Stop(TARGET), pending_since=NOW)
+    assert isinstance(advance(saved, out, TRAINING, NOW, PATIENCE), Wait)
 
 
 def test_only_a_move_that_ends_with_the_return_shows_how_long_a_return_takes() -> None:

@@ -134,6 +134,7 @@ def script(cloud: str) -> str:
     written = StringIO()
     YAML(typ="safe", pure=True).dump(given(cloud)["config"], written)
     parts = {
+        "pip_options": "--quiet",
         "config": written.getvalue(),
         "policies": (ROOT / "deploy/compose/policies/policies.yaml").read_text(),
         "constraints": (ROOT / "constraints.txt").read_text(),

@@ -3,6 +3,7 @@
 
 locals {
   install = templatefile("${path.module}/../install.sh.tftpl", {
+    pip_options = var.pip_options
     config      = yamlencode({ policies = ["/etc/scaleahead/policies.yaml"], providers = { aws = { region = data.aws_region.here.name } } })
     policies    = var.policies != "" ? var.policies : file("${path.module}/../../compose/policies/policies.yaml")
     constraints = file("${path.module}/../../../constraints.txt")

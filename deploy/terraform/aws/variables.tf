@@ -54,3 +54,9 @@ variable "tags" {
   type        = map(string)
   default     = {}
 }
+
+variable "pip_options" {
+  description = "More for pip, such as --extra-index-url with the index that torch for CPUs is taken from."
+  type        = string
+  default     = ""
+}

@@ -4,6 +4,7 @@
 locals {
   role = yamldecode(file("${path.module}/../../iam/gcp/${var.permissions}.yaml"))
   install = templatefile("${path.module}/../install.sh.tftpl", {
+    pip_options = var.pip_options
     config      = yamlencode({ policies = ["/etc/scaleahead/policies.yaml"], providers = { gcp = { project = var.project } } })
     policies    = var.policies != "" ? var.policies : file("${path.module}/../../compose/policies/policies.yaml")
     constraints = file("${path.module}/../../../constraints.txt")

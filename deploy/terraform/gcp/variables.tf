@@ -69,3 +69,9 @@ variable "labels" {
   type        = map(string)
   default     = {}
 }
+
+variable "pip_options" {
+  description = "More for pip, such as --extra-index-url with the index that torch for CPUs is taken from."
+  type        = string
+  default     = ""
+}
