@@ -19,6 +19,7 @@ from daemon.store.base import Conflict, StoreError
 from daemon.store.codec import CodecError, loads
 from daemon.store.database import Database, connect, micros, moment
 from daemon.store.open import place_of
+from daemon.store.share import TOGETHER
 from daemon.store.tables import (
     ActionRow,
     CallRow,
@@ -81,14 +82,12 @@ class Surveyor:
             ]
             settled = frozenset(_outcome(row, broken) for row in _all(connection, OutcomeRow))
             telemetry = _telemetry(connection, broken)
-            lease = connection.execute(
-                select(col(LeaseRow.epoch), col(LeaseRow.holder), col(LeaseRow.expires_us))
-            ).first()
+            leases = _all(connection, LeaseRow)
             intact = self._audit.intact_in(connection)
         return Survey(
             jobs=jobs, actions=actions, calls=calls, decisions=decisions, charges=charges, settled=settled,
-            telemetry=telemetry, epoch=int(lease.epoch) if lease else 0,
-            lease_until=moment(lease.expires_us) if lease and lease.holder else None,
+            telemetry=telemetry, epoch=max((int(row.epoch) for row in leases), default=0),
+            lease_until=max((moment(row.expires_us) for row in leases if row.holder), default=None),
             audit_intact=intact, undecodable=broken,
         )  # fmt: skip
 
@@ -100,7 +99,9 @@ class Surveyor:
         made = [finding for finding in findings if finding.repair is not None]
         with self._database.write() as connection:
             held = connection.execute(
-                select(col(LeaseRow.holder)).where(col(LeaseRow.holder) != "", col(LeaseRow.expires_us) > micros(now))
+                select(col(LeaseRow.holder)).where(
+                    col(LeaseRow.holder).not_in(("", TOGETHER)), col(LeaseRow.expires_us) > micros(now)
+                )
             ).scalar()
             if held:
                 raise Conflict(f"{held} holds the lease - stop the daemon before you repair, nothing was changed")

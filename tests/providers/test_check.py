@@ -9,13 +9,12 @@ from providers.aws import check as aws
 from providers.gcp import check as gcp
 
 IAM = Path(__file__).parents[2] / "deploy" / "iam"
-SERVICES = ("ec2:", "autoscaling:", "servicequotas:", "pricing:")
 
 
 def test_every_read_of_aws_is_tried():
     (look,) = json.loads((IAM / "aws" / "read-only.json").read_text())["Statement"]
     rows = {permission: (service, method) for permission, service, method, _ in aws.READS}
-    assert set(rows) == {one for one in look["Action"] if one.startswith(SERVICES)}
+    assert set(rows) == set(look["Action"])
     for permission, (_, method) in rows.items():
         assert permission.partition(":")[2] == "".join(part.title() for part in method.split("_"))
 
@@ -23,4 +22,4 @@ def test_every_read_of_aws_is_tried():
 def test_every_read_of_google_is_tried():
     role = YAML(typ="safe").load((IAM / "gcp" / "read-only.yaml").read_text())
     rows = [permission for permission, *_ in gcp.READS]
-    assert sorted(rows) == sorted(one for one in role["includedPermissions"] if one.startswith("compute."))
+    assert sorted(rows) == sorted(role["includedPermissions"])

@@ -14,7 +14,7 @@ from providers.clock import SystemClock
 from tests.emulators import aws, gce
 
 ROOT = Path(__file__).parents[3]
-READS = {"aws": 10, "gcp": 8}
+READS = {"aws": 12, "gcp": 8}
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_an_aws_account_is_set_up_and_only_read(
     assert run(words("aws", folder, endpoint=amazon.url)) == 0
     is_sound(folder, "aws")
     told = capsys.readouterr()
-    assert "AWS allows all of the 10 kinds of read that are made" in told.out
+    assert "AWS allows all of the 12 kinds of read that are made" in told.out
     assert f"next: scaleahead serve --config '{folder}/config.yaml'" in told.out
     assert told.err == ""
     assert len(amazon.calls) == READS["aws"]
