@@ -9,7 +9,7 @@ import contextlib
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -23,11 +23,11 @@ from daemon.fleets import Known
 from daemon.forecast.base import Forecaster, Horizon
 from daemon.hook import Poller
 from daemon.look import Look
+from daemon.newest import Newest
 from daemon.operate import Operator
 from daemon.replica import Replica
 from daemon.store.base import Conflict, Lease, Missing, Stale, Store, StoreError
-from daemon.store.decisions import REPEATABLE
-from daemon.types import Action, Decision, DecisionStatus, Drift, Forecast, History, Job, JobStatus, Report
+from daemon.types import Action, Decision, Drift, Forecast, History, Job, JobStatus, Report
 from daemon.watch import Forecasts, PolicyLookup, Watch
 from policies.base import FleetPolicy
 from policies.types import Mode, Settings
@@ -44,24 +44,6 @@ USES_THE_NEW = frozenset({"verifying", "retiring", "done"})
 """Stages of a replacement in which the job belongs to the new machine."""
 Publish = Callable[[str, str, Mapping[str, object]], None]
 """Tell whoever listens: event, subject, detail."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Newest:
-    """A job's newest decision, as far as the next turn needs it."""
-
-    id: str
-    status: DecisionStatus
-    offer: str
-    version: str
-
-    @classmethod
-    def of(cls, decision: Decision) -> "_Newest":
-        return cls(decision.id, decision.status, decision.choice.option.offer.id, decision.policy_version)
-
-    def repeats(self, last: "_Newest") -> bool:
-        same = (self.status, self.offer, self.version) == (last.status, last.offer, last.version)
-        return same and self.status in REPEATABLE
 
 
 class Loop:
@@ -104,8 +86,7 @@ class Loop:
         self._offer_of: dict[str, str] = {}
         self._seen: dict[str, Look] = {}
         self._moved: dict[str, tuple[datetime, ...]] = {}
-        self._newest: dict[str, _Newest] = {}
-        self._repeated: list[str] = []
+        self._newest = Newest(store)
         self._bill = Bill(store, clock)
         self._amending: dict[str, asyncio.Lock] = {}
         self._unsettled: dict[str, Action] = {}
@@ -164,7 +145,8 @@ class Loop:
         self._poller.remove(name)
         self.watch.forget(name)
         self._bill.forget(name)
-        for known in (self._status, self._seen, self._offer_of, self._moved, self._newest, self._amending):
+        self._newest.forget(name)
+        for known in (self._status, self._seen, self._offer_of, self._moved, self._amending):
             known.pop(name, None)
         self._unsettled = {key: action for key, action in self._unsettled.items() if action.job != name}
         self._acting.discard(name)
@@ -196,7 +178,7 @@ class Loop:
                     await self.changed(job)
         elif what == "decision marked":
             decision = await self._run(self._store.decisions.get, subject)
-            self._newest.pop(decision.job, None)
+            self._newest.forget(decision.job)
             if decision.status == "approved":
                 self._approved[decision.job] = decision.id
                 if self._mine(decision.job):
@@ -409,17 +391,8 @@ class Loop:
                 raise
             except Exception:  # border: one job's turn.
                 log.exception("a job's turn failed", job=look.job.name)
-        await self._count()
+        await self._run(self._newest.count, self._clock.now())
         return looks
-
-    async def _count(self) -> None:
-        """Count the decisions that came again, all at once: a unit a job would take longer than the turn."""
-        try:
-            await self._run(self._store.decisions.repeat, self._repeated, self._clock.now())
-        except StoreError as error:
-            log.warning("repeated decisions could not be counted; trying again", error=str(error))
-        else:
-            self._repeated = []
 
     async def _known(self, name: str) -> Known:
         """Gather what is remembered of a job. Its moves are read once a process, and then kept up by ``_close``."""
@@ -477,7 +450,7 @@ class Loop:
         assert look.choice is not None
         way: Mode = turn.mode(look.job, settings, look.choice.option, self._config.default_mode)
         decision = turn.decide(uuid.uuid4().hex[:20], look, settings, way, self._clock.now())
-        kept = await self._once(decision, look)
+        kept = await self._run(self._newest.keep, decision, look)
         if kept is None:
             return
         log.info(
@@ -487,28 +460,6 @@ class Loop:
         self._publish("decision", look.job.name, {"id": kept.id, "status": kept.status, "reason": kept.choice.reason})
         if kept.status == "acting":
             await self._act(kept, look)
-
-    async def _once(self, decision: Decision, look: Look) -> Decision | None:
-        """Keep a decision, unless it is the newest one again; one that waits and no longer holds expires."""
-        name, fresh = decision.job, _Newest.of(decision)
-        if name not in self._newest:
-            for last in await self._run(self._store.decisions.of, name, 1):
-                self._newest[name] = _Newest.of(last)
-        newest = self._newest.get(name)
-        if newest is not None and newest.status == "waiting":
-            if fresh.status == "waiting" and newest.offer == fresh.offer:
-                return None
-            del self._newest[name]
-            try:
-                await self._run(self._store.decisions.mark, newest.id, "expired", "scaleahead", "waiting")
-            except Stale:
-                return None  # a person has just answered it; the next turn goes on from there
-        elif newest is not None and fresh.repeats(newest):
-            self._repeated.append(newest.id)
-            return None
-        kept = await self._run(lambda: self._store.decisions.add(turn.sealed(decision, look)))
-        self._newest[name] = _Newest.of(kept)
-        return kept if kept.id == decision.id else None
 
     async def _act(self, decision: Decision, look: Look) -> None:
         name = look.job.name
@@ -642,7 +593,7 @@ class Loop:
             # Everything that may fail comes before the mark: an approval not acted on can be given again.
             look = await self._seen_now(job) if self._mine(asked.job) else None
             marked = await self._run(self._store.decisions.mark, decision, "approved", by, "waiting")
-            self._newest.pop(asked.job, None)
+            self._newest.forget(asked.job)
             if look is not None:  # else the replica whose job it is hears of it
                 await self._act(marked, look)
         return await self._run(self._store.decisions.get, decision)
@@ -656,7 +607,7 @@ class Loop:
     async def reject(self, decision: str, by: str) -> Decision:
         """Refuse a waiting decision. Raises ``Missing``, ``Stale``."""
         marked = await self._run(self._store.decisions.mark, decision, "rejected", by, "waiting")
-        self._newest.pop(marked.job, None)
+        self._newest.forget(marked.job)
         return marked
 
     async def registered(self, job: Job) -> None:
