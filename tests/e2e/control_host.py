@@ -81,7 +81,7 @@ class ControlHost:
                 "hook_port": self.hook_port,
                 "env": {"SCALEAHEAD_JOB": "tiny", "TINY_MEMORY_GIB": str(self.memory_gib)},
             }],
-            "state_path": str(self.directory / "cloud.json"),
+            "state_path": str(self.directory / "cloud.json"), "bytes_per_gib": 2**28,
         }  # fmt: skip
         path = self.directory / "cloud-config.json"
         path.write_text(json.dumps(config))
