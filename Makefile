@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help demo test check bench train format browser clean
+.PHONY: help demo test frameworks check bench train format browser clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -21,10 +21,15 @@ demo: $(INSTALLED) ## real training jobs on a simulated cloud, forecast and move
 test: $(INSTALLED) browser ## every test
 	@$(BIN)/python -m pytest
 
+frameworks: $(INSTALLED) ## the tests that need Hugging Face, Lightning and Keras, which it installs beside the rest
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e 'api/client[frameworks]'
+	@$(BIN)/python -m pytest -m frameworks api/client/tests tests/docs/test_how_to_client.py
+
 check: $(INSTALLED) ## format, lint, types, import rules
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy $$(cd api/client && ls scaleahead/*.py | sed 's/\.py$$//; s|/__init__||; s|/|.|; s/^/-m /')
 	@$(BIN)/lint-imports
 
 bench: $(INSTALLED) ## the benchmarks, as ratios against a calibration loop

@@ -10,6 +10,7 @@ from typer.exceptions import Abort
 
 from api.client_http import Failure, here, name_in_path
 from api.importing.command import app as imports
+from api.init.command import app as begin
 from api.text import plain
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ tokens = typer.Typer(help="Tokens for the API.", no_args_is_help=True)
 for name, group in (("job", jobs), ("policy", policies), ("prices", prices), ("db", database), ("token", tokens)):
     app.add_typer(group, name=name, rich_help_panel=None)
 app.add_typer(imports, name="import", rich_help_panel=None)
+app.add_typer(begin, name="init", rich_help_panel=None)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 JobName = Annotated[str, typer.Argument(metavar="JOB")]
@@ -76,7 +78,7 @@ def job_add(
     job: JobName,
     hook: Annotated[str | None, typer.Option(help="URL that the daemon polls; without it the job pushes.")] = None,
     provider: Annotated[str | None, typer.Option(help="Cloud of the machine under the job.")] = None,
-    kind: Annotated[str, typer.Option(help="vm or group.")] = "vm",
+    kind: Annotated[str, typer.Option(help="vm, group or pool.")] = "vm",
     target: Annotated[str | None, typer.Option(help="The machine's id in its cloud.")] = None,
     place: Annotated[str | None, typer.Option(help="Its zone or region.")] = None,
     policy: Annotated[str | None, typer.Option(help="Policy to follow.")] = None,
@@ -401,6 +403,27 @@ def replay_spot_command(
 
     asked = work_hours, deadline_hours, changeover_minutes, on_demand, spot
     print(replays.replay_spot(csv, asked, starts, seed, zones, compare, jobs, as_json))
+
+
+@app.command("fsck")
+def fsck_command(
+    config: Annotated[str | None, typer.Option(help="Configuration file (YAML), as for serve.")] = None,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            help="Repair, while no daemon runs: free what closed actions set aside, close the decisions of closed"
+            " actions, remove runs and statuses of jobs that are not registered. Everything else is left to you."
+        ),
+    ] = False,
+    clouds: Annotated[bool, typer.Option("--clouds/--no-clouds", help="Ask the clouds as well.")] = True,
+    as_json: Json = False,
+) -> int:
+    """Check the database against its laws and the clouds. Changes nothing without --repair; status 1 if broken."""
+    from api import fsck
+
+    found = fsck.run(config, repair, clouds)
+    print(json.dumps(found, indent=2) if as_json else fsck.drawn(found))
+    return 1 if found["left"] else 0
 
 
 @app.command()

@@ -9,6 +9,7 @@ import secrets
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ from daemon.forecast.worker import ForecastProcess
 from daemon.hook import Poller
 from daemon.loop import Loop
 from daemon.operate import Operator
+from daemon.permissions import tell_lacking
 from daemon.schedule import chores
 from daemon.store.base import Conflict, Stale, Store, StoreError
 from daemon.store.open import open_store
@@ -156,6 +158,11 @@ async def _run(config: Config, clock: Clock, store: Store, stack: contextlib.Asy
     stack.push_async_callback(forecasts.stop)
     # The page answers at once; the first turn waits until the forecaster is there, or persistence must stand in.
     working = asyncio.create_task(loop.run(ready=forecasts.start))
+    # Beside the work, and never waited for at the end: a cloud that does not answer takes its time-outs.
+    asking = threading.Thread(
+        target=tell_lacking, args=(store, book, providers, config.default_mode), name="permissions", daemon=True
+    )
+    asking.start()
     watching = asyncio.create_task(book.watch(lambda problems: loop.wake()))
     notifier = Notifier(os.environ)
     beating = asyncio.create_task(notifier.beat())

@@ -23,6 +23,7 @@ from providers.types import (
     Call,
     Grow,
     InPlace,
+    Keep,
     Launch,
     LaunchRecipe,
     Modify,
@@ -38,6 +39,7 @@ from providers.types import (
 )
 
 FINISHED = "the job has finished"
+WENT_ON = "the job went on before its machine could be taken - it is weighed again"
 CANNOT_BE_ASKED = "the job cannot be asked for a checkpoint: it serves no prepare route"
 
 _LIMITS = (
@@ -74,7 +76,7 @@ class CloudView:
     ``route`` is the way from the present to the offer of the stage: the new one, or the old one when rolling back.
     ``under_way`` is set while the cloud itself says that the pending call is being carried out, ``made_gone`` where it
     says that there is no machine of that name. ``inherited_at`` is when this owner first saw that an owner before it
-    left the pending call without an answer.
+    left a call without an answer.
     """
 
     allocation: Allocation | None
@@ -141,10 +143,12 @@ def advance(action: Action, cloud: CloudView, job: JobStatus, now: datetime, pat
             return Wait("the last call's effect is not visible yet")
     if (
         isinstance(step, Perform)
+        and not isinstance(step.call, Stop | Remove)
         and cloud.inherited_at is not None
         and now < cloud.inherited_at + timedelta(seconds=patience.grace)
     ):
-        # Whatever is called now could meet that call on its way.
+        # Whatever is called now could meet that call on its way. What takes a machine away does so once, however often
+        # it is called, and must not wait: the job would go on, and what it did since would be lost.
         return Wait("a call of the owner before may still be on its way")
     return step
 
@@ -254,13 +258,16 @@ def _stop(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> St
     if here is None:
         return _overdue(action, now) or Wait("the cloud does not show the machine")
     if action.route == "release":
-        return _let_go(action, here, now)
+        again = here.state == "running" and (_went_on(action, cloud, job) or _came_back(action, job))
+        return Enter("cancelled", WENT_ON) if again else _let_go(action, here, now)
     match here.state:
         case "running" if here.offer.id == action.new.id:
             return Enter("verifying")
         case "running":
             if isinstance(cloud.fault, QuotaExceeded | Incompatible | NoCapacity) and not action.stopped_by_us:
                 return Proceed(f"the pre-flight refuses it now: {cloud.fault}")
+            if _went_on(action, cloud, job) or _came_back(action, job):
+                return Enter("cancelled", WENT_ON)
             return _overdue(action, now) or Perform(Stop(action.target))
         case "pending" | "stopping" | "unknown":
             return _overdue(action, now) or Wait(f"the machine is {here.state}")
@@ -272,6 +279,20 @@ def _stop(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> St
             return Enter("needs_human", "the machine was terminated from outside while it was stopping")
         case _:
             assert_never(here.state)
+
+
+def _went_on(action: Action, cloud: CloudView, job: JobStatus) -> bool:
+    """Whether the job trains again after its checkpoint, and no call is out that takes its machine away.
+
+    It goes on by itself when its own deadline has passed; stopping it then would lose what it did since.
+    """
+    again = action.checkpoint is not None and job.state == "training" and job.run == action.old_run
+    return again and not isinstance(cloud.pending, Stop | Remove)
+
+
+def _came_back(action: Action, job: JobStatus) -> bool:
+    """Whether the job runs anew on the machine that was to be stopped: somebody started it again by hand."""
+    return action.checkpoint is not None and job.state == "training" and job.run != action.old_run
 
 
 def _let_go(action: Action, here: Allocation, now: datetime) -> Step:
@@ -335,7 +356,8 @@ def _start(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> S
 def _launch(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> Step:
     if action.recipe is None:
         return Enter("cancelled", "a replacement needs a launch recipe - register the job with one")
-    if isinstance(cloud.fault, ProviderError) and not isinstance(cloud.fault, Transient):
+    unknown = action.made is None and isinstance(cloud.pending, Launch)
+    if isinstance(cloud.fault, ProviderError) and not isinstance(cloud.fault, Transient) and not unknown:
         return Enter("cancelled", f"the new machine could not be launched: {cloud.fault}")
     if action.made is None:
         if now >= action.deadline and isinstance(cloud.pending, Launch):
@@ -360,6 +382,8 @@ def _switch(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> 
     if _gone(cloud) or (here is not None and here.state == "stopped"):
         return Enter("verifying")
     if here is not None and here.state == "running":
+        if _went_on(action, cloud, job):
+            return Enter("cancelled", WENT_ON)
         return Perform(Stop(action.target))
     return Enter("needs_human", "the old machine does not stop") if now >= action.deadline else Wait("stopping the old")
 
@@ -369,10 +393,11 @@ def _resize(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> 
     if here is None:
         return _overdue(action, now) or Wait("the cloud does not show the group")
     running = [node.id for node in here.nodes if node.state == "running"]
+    if cloud.route == Same() and len(running) >= action.new.nodes:
+        return Enter("verifying")
+    if isinstance(cloud.fault, ProviderError) and not isinstance(cloud.fault, Transient):
+        return Enter("rolling_back", f"the group does not reach its size: {cloud.fault}")
     match cloud.route:
-        case Same():
-            if len(running) >= action.new.nodes:
-                return Enter("verifying")
         case Grow(nodes):
             return _overdue(action, now) or Perform(Resize(action.target, nodes))
         case Shrink():
@@ -380,14 +405,13 @@ def _resize(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> 
             victims = tuple(victim for victim in action.victims if victim in present)
             if not victims:
                 return Enter("needs_human", "the nodes named for removal are gone, and the group is still too large")
+            if _went_on(action, cloud, job):
+                return Enter("cancelled", WENT_ON)
             return _overdue(action, now) or Perform(Remove(action.target, victims))
-        case InPlace() | Replace() | None:
-            pass
+        case Same() | InPlace() | Replace() | None:
+            return _overdue(action, now) or Wait("the group is changing size")
         case _:
             assert_never(cloud.route)
-    if isinstance(cloud.fault, NoCapacity) or now >= action.deadline:
-        return Enter("rolling_back", f"the group did not reach its size: {cloud.fault or 'too slow'}")
-    return Wait("the group is changing size")
 
 
 def _gone(cloud: CloudView) -> bool:
@@ -426,7 +450,7 @@ def _roll_back(action: Action, cloud: CloudView, job: JobStatus, now: datetime) 
     if action.route in ("grow", "shrink"):
         return _take_size_back(action, cloud, now)
     if action.route == "replace":
-        return _discard(action, cloud, now)
+        return _discard(action, cloud, job, now)
     if here is None:
         return _overdue(action, now) or Wait("the cloud does not show the machine")
     match here.state:
@@ -449,7 +473,7 @@ def _roll_back(action: Action, cloud: CloudView, job: JobStatus, now: datetime) 
             assert_never(here.state)
 
 
-def _discard(action: Action, cloud: CloudView, now: datetime) -> Step:
+def _discard(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> Step:
     """Delete the machine that was launched and is not used. One just launched may not be shown yet: tell it first."""
     told = isinstance(cloud.pending, Terminate)
     if action.made is None or (cloud.made is not None and cloud.made.state == "terminated"):
@@ -460,17 +484,39 @@ def _discard(action: Action, cloud: CloudView, now: datetime) -> Step:
         return Enter("needs_human", f"the machine {action.made.id} was launched in vain and still costs money")
     if told and cloud.under_way:
         return Wait("the machine that is not used is being deleted")
+    here = cloud.allocation
+    if here is None and not isinstance(cloud.fault, NotFound):
+        return Wait("the cloud does not show the old machine")
+    if here is None or here.state not in ("pending", "running"):
+        # Somebody stopped or deleted the old machine meanwhile: the job may have come up on the new one.
+        return Enter("needs_human", f"the old machine does not run; {action.made.id} is kept, and costs money")
+    if job.run != action.old_run:
+        return Enter("needs_human", f"the job began anew, perhaps on {action.made.id}: it is kept, and costs money")
     return Perform(Terminate(action.made))
 
 
 def _take_size_back(action: Action, cloud: CloudView, now: datetime) -> Step:
+    kept = _still_here(action, cloud.allocation)
+    if kept:
+        return _overdue(action, now) or Perform(Keep(action.target, kept))
     match cloud.route:
         case Grow(nodes):
             return _overdue(action, now) or Perform(Resize(action.target, nodes))
         case Shrink():
             return _overdue(action, now) or _give_back(action, cloud.allocation)
-        case _:
+        case Same():
             return Enter("rolled_back", action.rollback_reason)
+        case _:
+            # Not known is not taken back: the cloud may go on launching, and bill for it.
+            return _overdue(action, now) or Wait(f"the group's size is not known: {cloud.fault}")
+
+
+def _still_here(action: Action, here: Allocation | None) -> tuple[str, ...]:
+    """Name the nodes that were to be removed, are still there, and take no work any more."""
+    if here is None or action.route != "shrink":
+        return ()
+    alive = (node for node in here.nodes if node.leaving and node.state not in ("stopping", "terminated"))
+    return tuple(node.id for node in alive if node.id in action.victims)
 
 
 def _give_back(action: Action, here: Allocation | None) -> Step:

@@ -95,6 +95,7 @@ class Case:
 
     With ``ahead`` a move begins at the end of its lead, and the lead is ``boot_seconds``, no margin added: the caller
     looks again just when a move is due. Without it a move begins now, and is due one ``MoveCost.lead()`` early.
+    ``interrupted`` is how often an hour the capacity of a spot offer is taken back, by offer id.
     """
 
     forecast: Forecast
@@ -112,6 +113,7 @@ class Case:
     budget_usd: float | None = None
     profile: Profile | None = None
     ahead: Ahead | None = None
+    interrupted: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def first(self) -> int:
@@ -136,6 +138,7 @@ class _Table:
     routes: tuple[RouteName, ...]
     seconds: Floats  # [M, K] on the current machine
     factor: Floats  # [O]
+    stretch: Floats  # [O] hours that interruptions make of one; in ``factor`` too
     along: Floats | None  # [M, K, O] factors along the forecast, where a profile knows them
     usd_per_hour: Floats  # [O]
     misfit: Floats  # [M, K, U] chance of not fitting, for each distinct size
@@ -173,6 +176,8 @@ def _tabulate(case: Case) -> _Table:
     offers = (case.current, *(c.offer for c in found.values()))
     routes: tuple[RouteName, ...] = ("stay", *(c.route for c in found.values()))
     factor, _ = case.speeds.factors(case.current, offers)
+    stretch = _stretch(case, offers)
+    factor = factor * stretch
     price = np.array([offer.price.usd_per_hour if offer.price else math.nan for offer in offers])
     price = np.where(np.isfinite(price), price, 0.0)
     forecast = case.forecast
@@ -188,10 +193,21 @@ def _tabulate(case: Case) -> _Table:
     pause = np.array([case.move.pause(route) for route in routes])
     bill_new = case.move.boot_seconds + case.move.checkpoint_seconds + case.move.restore_seconds
     return _Table(
-        offers=offers, ids=(here, *found), routes=routes, seconds=seconds, factor=factor, along=along,
+        offers=offers, ids=(here, *found), routes=routes, seconds=seconds, factor=factor, stretch=stretch, along=along,
         usd_per_hour=price, misfit=misfit, size=size, resource=resource, leave_usd=price * half_restart / 3600,
         enter_usd=price * bill_new / 3600, pause=pause, enter=price * bill_new / 3600 + vot * pause / 3600,
     )  # fmt: skip
+
+
+def _stretch(case: Case, offers: Sequence[Offer]) -> Floats:
+    """Give what interruptions make of one hour on each offer, float[O]: each takes a start and the work since a save.
+
+    The nodes of a group are taken back one by one, and each stops the job.
+    """
+    move = case.move
+    lost = (move.notice_seconds + move.boot_seconds + move.restore_seconds + move.rework_seconds) / 3600
+    often = [case.interrupted.get(offer.id, 0.0) * offer.nodes if offer.buying == "spot" else 0.0 for offer in offers]
+    return np.asarray(1.0 + lost * np.array(often))
 
 
 def _profiled(profile: Profile, offers: Sequence[Offer], factor: Floats, misfit: Floats) -> tuple[Floats, Floats]:
@@ -311,15 +327,15 @@ def _options(case: Case, table: _Table, value: Floats, follow: Ints, walk: Seque
     lead = _lead(case)
     rows = zip(
         table.offers, table.routes, dollars, times, objectives, savings, table.usd_per_hour.tolist(), misfit, resources,
-        late, over.tolist(), first_usd.tolist(), table.pause.tolist(), strict=True,
+        late, over.tolist(), first_usd.tolist(), table.pause.tolist(), table.stretch.tolist(), strict=True,
     )  # fmt: skip
     made = [
         Option(
             offer, route, _kind(case.current, offer) if o else None, spent, took, worth, saved, hourly,
             spent.mean / progress if progress > 0 else None, unfit, burst if unfit > 0 else None, tardy, dear, move,
-            still if o else 0.0, lead if o else 0.0, due.get(o) if o else 0.0, _age_hours(offer, case.now),
+            still if o else 0.0, lead if o else 0.0, due.get(o) if o else 0.0, _age_hours(offer, case.now), stretch,
         )
-        for o, (offer, route, spent, took, worth, saved, hourly, unfit, burst, tardy, dear, move, still)
+        for o, (offer, route, spent, took, worth, saved, hourly, unfit, burst, tardy, dear, move, still, stretch)
         in enumerate(rows)
     ]  # fmt: skip
     rank = (value[case.first] + table.enter).tolist()

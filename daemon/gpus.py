@@ -37,13 +37,13 @@ DATA_SHEETS: Mapping[str, Gpu] = {
     "A100-80GB": Gpu(19.5, 156, 2039, linked=True), "A10": Gpu(31.2, 62.5, 600, True),
     "A10G": Gpu(31.5, 35, 600, True), "A40": Gpu(37.4, 74.8, 696, True), "L4": Gpu(30.3, 60, 300, True),
     "L40S": Gpu(91.6, 183, 864, True), "H100": Gpu(67, 495, 3350, True, True), "H200": Gpu(67, 495, 4800, True, True),
-    "B200": Gpu(75, 1100, 7700, True, True), "GB200": Gpu(80, 1250, 8000, True, True),
-    "B300": Gpu(75, 1100, 8000, True, True), "RTX-PRO-6000": Gpu(120, 240, 1597, True),
-    "RTX-PRO-4500": Gpu(55, 110, 896, True),
+    "B200": Gpu(80, 1100, 8000, True, True), "GB200": Gpu(80, 1250, 8000, True, True),
+    "B300": Gpu(75, 1125, 8000, True, True), "RTX-PRO-6000": Gpu(120, 240, 1597, True),
+    "RTX-PRO-4500": Gpu(55, 110, 800, True),
 }  # fmt: skip
-"""NVIDIA's data sheets of these products (K80 and M60: half a board; SXM variants where there are several; TF32
-without sparsity), as published by 2026. A10G after AWS's figures for g5; ``matmul`` of the RTX PRO cards is taken as
-twice the float32 rate, as on Ada."""
+"""NVIDIA's data sheets of these products (K80 and M60: half a board; SXM variants where there are several, but for the
+P100, which clouds have as PCIe; server editions; TF32 without sparsity), as published by 2026. A10G after AWS's figures
+for g5; ``matmul`` of the RTX PRO cards is taken as twice the float32 rate, as on Ada."""
 
 
 def named(model: str | None) -> str | None:

@@ -450,7 +450,7 @@ class Loop:
         assert look.choice is not None
         way: Mode = turn.mode(look.job, settings, look.choice.option, self._config.default_mode)
         decision = turn.decide(uuid.uuid4().hex[:20], look, settings, way, self._clock.now())
-        kept = await self._run(self._newest.keep, decision, look.forecast)
+        kept = await self._run(self._newest.keep, decision, look)
         if kept is None:
             return
         log.info(

@@ -6,9 +6,10 @@ from datetime import datetime
 import structlog
 
 from daemon import turn
+from daemon.look import Look
 from daemon.store.base import Stale, Store, StoreError
 from daemon.store.decisions import REPEATABLE
-from daemon.types import Decision, DecisionStatus, Forecast
+from daemon.types import Decision, DecisionStatus
 
 log = structlog.get_logger()
 
@@ -39,7 +40,7 @@ class Newest:
         self._known: dict[str, _Gist] = {}
         self._repeated: list[str] = []
 
-    def keep(self, decision: Decision, forecast: Forecast | None) -> Decision | None:
+    def keep(self, decision: Decision, look: Look) -> Decision | None:
         """Keep a decision, unless it is the newest one again; one that waits and no longer holds expires.
 
         Raises ``StoreError``.
@@ -61,7 +62,7 @@ class Newest:
             self._known[name] = newest
             self._repeated.append(newest.id)
             return None
-        kept = self._store.decisions.add(turn.sealed(decision, forecast))
+        kept = self._store.decisions.add(turn.sealed(decision, look))
         self._known[name] = _Gist.of(kept)
         return kept if kept.id == decision.id else None
 

@@ -8,7 +8,7 @@ lease is looked at by this process's own clock: one that was stopped until anoth
 
 import asyncio
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -17,7 +17,7 @@ import structlog
 
 from daemon import act
 from daemon.hook import HookError, NoRoute
-from daemon.store.base import Lease, Store
+from daemon.store.base import Lease, Stale, Store
 from daemon.types import Action, CallRecord, Decision, Job, JobStatus, Outcome, Stage
 from providers import errors
 from providers.base import Provider
@@ -98,6 +98,8 @@ class Operator:
 
     async def advance(self, action: Action, status: JobStatus) -> Action:
         """Take as many steps as the world allows now. Raises ``Stale`` when the lease or the action is not ours."""
+        if action.route == "replace" and action.made is None:
+            action = await asyncio.to_thread(self._adopted, action)
         for _ in range(_STEPS_AT_ONCE):
             # Taken before the world is read: reading may be slow, and a view must never count as newer than it is.
             now = self._clock.now()
@@ -107,7 +109,7 @@ class Operator:
             match step:
                 case act.Wait(why):
                     bound.debug("waiting", why=why)
-                    later = now + timedelta(seconds=self._patience.look)
+                    later = max(action.next_at, now + timedelta(seconds=self._patience.look))
                     return await asyncio.to_thread(self._save, replace(action, note=why, next_at=later))
                 case act.Ask():
                     return await self._ask(action)
@@ -115,7 +117,8 @@ class Operator:
                     await self._proceed(action.job)
                     action = await asyncio.to_thread(self._enter, action, act.Enter(_given_up(action, why), why))
                 case act.Perform(call):
-                    bound.info("calling the cloud", call=type(call).__name__)
+                    if action.next_at > now:
+                        return action  # the last call was refused, and there is nothing else to do: not at once
                     action = await asyncio.to_thread(self._perform, action, call)
                 case act.Enter():
                     bound.info("entering the next stage", next=step.stage, note=step.note)
@@ -164,11 +167,13 @@ class Operator:
         return act.CloudView(allocation, route, made, fault, pending, since, under_way, gone, inherited)
 
     def _inherited_at(self, action: Action, last: CallRecord | None) -> datetime | None:
-        """Say when this owner first saw the call that an earlier one recorded and may be making at this moment."""
-        if last is None or last.state != "sent" or last.epoch == self._lease.epoch_of(action.job):
-            self._inherited.pop(action.id, None)
-            return None
-        return self._inherited.setdefault(action.id, self._clock.now())
+        """Say when this owner first saw a call that an earlier one recorded and may be making at this moment.
+
+        Also once this owner has repeated that call: the first one may be on its way all the same.
+        """
+        if last is not None and last.state == "sent" and last.epoch != self._lease.epoch_of(action.job):
+            self._inherited.setdefault(action.id, self._clock.now())
+        return self._inherited.get(action.id)
 
     def _last_call(self, provider: Provider, action: Action) -> CallRecord | None:
         records = self._store.actions.calls(action.id)
@@ -193,12 +198,15 @@ class Operator:
     def _perform(self, action: Action, call: Call) -> Action:
         decision = self._store.decisions.get(action.decision)
         self._trusted(decision)
+        log.info("calling the cloud", job=action.job, action=action.id, stage=action.stage, call=type(call).__name__)
         if type(call).__name__ == "Stop" and not action.stopped_by_us:
             action = self._save(replace(action, stopped_by_us=True))
-        token = self._token(action, call)
+        records = self._store.actions.calls(action.id)
+        token = _token(action, call, records)
+        earlier = next((made for made in records if made.token == token), None)
         # Beyond the highest, not the count: a repetition keeps its row and takes a new number, and two rows of one
         # number would leave open which call was the last.
-        number = 1 + max((made.number for made in self._store.actions.calls(action.id)), default=0)
+        number = 1 + max((made.number for made in records), default=0)
         record = CallRecord(
             id=token, action=action.id, number=number, call=call, token=token, epoch=self._lease.epoch_of(action.job),
             sent_at=self._clock.now(),
@@ -207,11 +215,12 @@ class Operator:
         action = self._save(replace(action, next_at=record.sent_at))
         self._store.actions.record(record)
         self._failpoint(f"call.recorded.{type(call).__name__.lower()}")
+        self._prompt(record)
         self._lease.check(action.job)
         try:
             operation = self._providers[action.target.provider].perform(call, token)
         except errors.ProviderError as error:
-            return self._refused(action, record, error)
+            return self._refused(action, record, error, earlier is not None and earlier.state != "refused")
         self._failpoint(f"call.sent.{type(call).__name__.lower()}")
         failed = operation.state == "failed"
         self._store.actions.record(
@@ -220,21 +229,34 @@ class Operator:
         self._failpoint(f"call.resolved.{type(call).__name__.lower()}")
         return self._save(_after_call(action, operation, failed))
 
-    def _refused(self, action: Action, record: CallRecord, error: errors.ProviderError) -> Action:
+    def _prompt(self, record: CallRecord) -> None:
+        """Let no call out that comes late. Raises ``Stale``.
+
+        A process that stood still since it checked its lease may have lost it, and the next owner may be past this.
+        """
+        late = (self._clock.now() - record.sent_at).total_seconds()
+        if not 0 <= late <= self._patience.repeat / 2:
+            raise Stale(f"{late:.0f} s passed between the record of a call and the call - it is not made")
+
+    def _refused(self, action: Action, record: CallRecord, error: errors.ProviderError, repeated: bool) -> Action:
+        """Write down a refusal. One of a repetition says nothing about the first call: that may have had its effect."""
         text = f"{type(error).__name__}: {error}"
         log.warning("the cloud refused a call", job=action.job, action=action.id, error=text)
         if isinstance(error, errors.AnswerLost):
             self._store.actions.record(replace(record, state="lost", error=text))
             return self._save(action)
-        self._store.actions.record(replace(record, state="refused", error=text))
-        wait = min(300.0, self._patience.repeat * 2 ** min(action.attempts, 4))
-        later = self._clock.now() + timedelta(seconds=wait if isinstance(error, errors.Transient) else 0.0)
+        unknown = repeated and isinstance(error, errors.Transient | errors.WrongState)
+        self._store.actions.record(replace(record, state="lost" if unknown else "refused", error=text))
+        # A job that stands still is not kept waiting for long.
+        longest = 60.0 if action.stopped_by_us and action.route != "release" else 300.0
+        wait = min(longest, self._patience.repeat * 2 ** min(action.attempts, 4))
+        later = self._clock.now() + timedelta(seconds=wait)
         return self._save(replace(action, attempts=action.attempts + 1, next_at=later))
 
-    def _token(self, action: Action, call: Call) -> str:
-        aspect = call.aspect if isinstance(call, Modify) else ""
-        name = f"{action.id}/{action.stage}/{type(call).__name__}/{aspect}/{action.attempts}"
-        return str(uuid.uuid5(_NAMESPACE, name))
+    def _adopted(self, action: Action) -> Action:
+        """Take up a machine that the cloud said it had made, where the process died before the action knew of it."""
+        said = (call.operation.made for call in self._store.actions.calls(action.id) if call.operation is not None)
+        return replace(action, made=next((made for made in said if made is not None), None))
 
     async def _ask(self, action: Action) -> Action:
         now = self._clock.now()
@@ -290,6 +312,20 @@ def _given_up(action: Action, why: str) -> Stage:
 
 def _purpose(action: Action) -> str:
     return "letting the machine go" if action.route == "release" else f"moving to {action.new.id}"
+
+
+def _token(action: Action, call: Call, records: Sequence[CallRecord]) -> str:
+    """Name a call for good. A repetition has the same name until the cloud has refused it for good.
+
+    What was throttled or lost may still take effect: under another name it could have a second one.
+    """
+    over = sum(
+        record.state == "refused"
+        and (record.operation is not None or not isinstance(_restore(record.error), errors.Transient))
+        for record in records
+    )
+    aspect = call.aspect if isinstance(call, Modify) else ""
+    return str(uuid.uuid5(_NAMESPACE, f"{action.id}/{action.stage}/{type(call).__name__}/{aspect}/{over}"))
 
 
 def _after_call(action: Action, operation: Operation, failed: bool) -> Action:

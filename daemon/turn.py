@@ -15,6 +15,7 @@ from daemon.look import Look
 from daemon.store.codec import dumps
 from daemon.types import Action, Decision, DecisionStatus, Drift, Forecast, History, Job, JobStatus, Report
 from policies import guards
+from policies.availability import PRIOR, Availability
 from policies.base import Policy
 from policies.types import Choice, Mode, Option, Settings, Situation, Spread
 from providers.types import Allocation, Offer
@@ -89,10 +90,13 @@ def moved(status: JobStatus, action: Action, at: datetime) -> JobStatus:
 def case(
     job: Job, status: JobStatus, allocation: Allocation, history: History, forecast: Forecast, drift: Drift,
     settings: Settings, offers: Sequence[Offer], move: engine.MoveCost, spent_usd: float, now: datetime,
-    speeds: speed.Speeds,
+    speeds: speed.Speeds, availability: Mapping[str, Availability] | None = None,
 ) -> engine.Case:  # fmt: skip
     """Gather the engine's case. Offers of groups are other sizes of the group; those of VMs are other machines."""
-    group = allocation.target.kind == "group"
+    group = allocation.target.kind != "vm"
+    never_seen = Availability(True)
+    spot = {offer.id for offer in (allocation.offer, *offers) if offer.buying == "spot"}
+    seen = availability or {}
     candidates = [
         engine.Candidate(offer, _group_route(allocation.offer, offer) if group else vm_route(allocation.offer, offer))
         for offer in offers
@@ -103,6 +107,7 @@ def case(
         speeds=speeds, move=move, margin_factor=drift.margin,
         memory_floor_gib=status.memory_floor_gib, gpu_memory_floor_gib=status.gpu_memory_floor_gib,
         spent_usd=spent_usd, deadline=job.deadline, budget_usd=_least(job.budget_usd, settings.limits.usd_total),
+        interrupted={one: PRIOR.interruptions_per_hour(seen.get(one, never_seen)) for one in spot},
     )  # fmt: skip
 
 
@@ -234,25 +239,28 @@ def status_for(choice: Choice, way: Mode) -> DecisionStatus:
 
 
 def decide(identity: str, look: Look, settings: Settings, way: Mode, now: datetime) -> Decision:
-    """Write a decision down with all that led to it. The look must hold a forecast, an allocation and a choice.
+    """Write a decision down with all that led to it. The look must hold an allocation and a choice.
 
-    Its ``inputs_hash`` is left to ``sealed``: most turns come to what the last one came to, and are only counted.
+    Its ``inputs_hash`` and the forecast's figures are left to ``sealed``: most turns come to what the last one came to,
+    and are only counted.
     """
     assert look.choice is not None
     assert look.allocation is not None
-    assert look.forecast is not None
     shadow = "" if look.shadow is None else f"{look.shadow.option.offer.id}: {look.shadow.reason}"
     return Decision(
         id=identity, job=look.job.name, at=now, policy=settings.name, policy_version=settings.version, mode=way,
         status=status_for(look.choice, way), current=look.allocation.offer, choice=look.choice,
         options=look.options, inputs_hash="",
-        forecast=digest(look.forecast, look.drift), shadow=shadow, situation=look.situation,
+        forecast={}, shadow=shadow, situation=look.situation,
     )  # fmt: skip
 
 
-def sealed(decision: Decision, forecast: Forecast | None) -> Decision:
-    """Put the hash of everything it came from on a decision that is going to be kept."""
-    return decision if forecast is None else replace(decision, inputs_hash=inputs_hash(forecast, decision.situation))
+def sealed(decision: Decision, look: Look) -> Decision:
+    """Put the forecast's figures and the hash of everything it came from on a decision that is going to be kept."""
+    if look.forecast is None:
+        return decision
+    figures, hashed = digest(look.forecast, look.drift), inputs_hash(look.forecast, decision.situation)
+    return replace(decision, forecast=figures, inputs_hash=hashed)
 
 
 def replay(decision: Decision, policy: Policy) -> Choice:

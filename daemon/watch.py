@@ -237,7 +237,7 @@ class Watch:
         move = turn.move_cost(look.status, self._timing)
         case = turn.case(
             look.job, look.status, replace(look.allocation, offer=current), look.history, forecast, look.drift,
-            settings, offers, move, spent, now, speeds,
+            settings, offers, move, spent, now, speeds, self.sighted(),
         )  # fmt: skip
         return engine.weigh(case)
 
@@ -255,6 +255,8 @@ class Watch:
             if choice.option.route in ("stay", "release") or ways.get(taken.id) == choice.option.route:
                 return replace(look, options=seen.options, choice=choice, situation=seen)
             refusal, way = _way(provider, look.allocation, taken, look.job)
+            if refusal is None and way == choice.option.route:
+                return replace(look, options=seen.options, choice=choice, situation=seen)
             if refusal is None:
                 ways[taken.id] = way
                 seen = replace(seen, options=_by(seen.options, taken, way))

@@ -96,6 +96,21 @@ class Prior:
         ends = np.array(seen.ends[half]).reshape(2, -1).sum(axis=0)
         return float((ends[_LONG_FROM:].sum() + self.weight * self.long_share) / (ends.sum() + self.weight))
 
+    def interruptions_per_hour(self, seen: Availability) -> float:
+        """Give how often an hour capacity that is had now is taken back: one over the hours that its run still lasts.
+
+        Capacity that is not up is taken to come back as a new run.
+        """
+        chances = self.chances(seen)[CLASSES:]
+        after_long = seen.long_up
+        age = seen.age if seen.up else 1
+        left = lasts = 1.0
+        for at in range(age, AGES[-1]):
+            left *= 1.0 - chances[class_of(at, after_long)]
+            lasts += left
+        lasts += left / chances[class_of(AGES[-1], after_long)]
+        return float(60 / LOOK_MINUTES / lasts)
+
 
 @dataclass(frozen=True, slots=True)
 class Market:

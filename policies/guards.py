@@ -24,6 +24,7 @@ ABSURD_USD_PER_NODE_HOUR = 1000.0
 LIKELIER_THAN_NOT = 0.5
 PAYBACK_SHARE = 0.25
 NEED_RATE = 3
+LEAST_SHARE = 1e-6
 """How many times ``max_per_hour`` moves are allowed while staying does not fit."""
 
 
@@ -34,8 +35,8 @@ def usd(amount: float) -> str:
 
 
 def percent(share: float) -> str:
-    """Write a share as per cent with as many digits as tell it from zero."""
-    return f"{share * 100:.3g} %"
+    """Write a share as per cent with as many digits as tell it from zero, down to what anybody cares about."""
+    return "under 0.0001 %" if 0 < share < LEAST_SHARE else f"{share * 100:.3g} %"
 
 
 def fits(settings: Settings, option: Option) -> bool:

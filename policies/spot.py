@@ -64,7 +64,8 @@ def stand(situation: Situation) -> Stand | None:
 
 
 def _working(option: Option) -> float:
-    return option.hours.mean - option.pause_seconds / 3600
+    # The plan counts interruptions itself: what they add to the engine's hours comes off.
+    return (option.hours.mean - option.pause_seconds / 3600) / option.stretch
 
 
 def payback(situation: Situation, option: Option) -> Rejection | None:

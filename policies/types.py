@@ -44,6 +44,7 @@ class Option:
     trajectory by trajectory, so it is net of the move; zero for staying itself. ``misfit`` is the chance that some
     resource does not fit before the next move away could be complete, ``misfit_resource`` the one that is likeliest.
     ``due_seconds`` is when the plan wants this move to begin (0: now; ``None``: the plan never goes there).
+    ``stretch`` is what interruptions of spot capacity make of one hour on ``offer``; 1 on demand.
     """
 
     offer: Offer
@@ -64,6 +65,7 @@ class Option:
     lead_seconds: float
     due_seconds: float | None
     price_age_hours: float
+    stretch: float = 1.0
 
     @property
     def stays(self) -> bool:

@@ -1,9 +1,10 @@
 """Values: what a cloud must be able to do for Scaleahead."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from providers.types import Allocation, Call, Offer, Operation, Route, Target
+from providers.types import Allocation, Call, LaunchRecipe, Offer, Operation, Route, Target
 
 
 class Provider(Protocol):
@@ -46,6 +47,26 @@ class Inventory(Protocol):
 
     def labelled(self, key: str, value: str | None = None) -> Sequence[Allocation]:
         """List every resource with this label, terminated ones left out. Raises ``Transient`` rather than cut short."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What permissions are asked about: a job's target, its recipe, and whether it may be changed or only looked at."""
+
+    target: Target
+    recipe: LaunchRecipe | None = None
+    changed: bool = False
+
+
+class Permitted(Protocol):
+    """The optional ability to say beforehand which permissions are missing."""
+
+    def lacking(self, subjects: Sequence[Subject]) -> Sequence[str]:
+        """Name the missing ones in the cloud's words, each with what it is needed on. Changes nothing.
+
+        What a cloud does not tell without doing it is not named. Raises ``NotPermitted`` for credentials that are no
+        good at all, ``Transient`` when it cannot be told now.
+        """
 
 
 class Priced(Protocol):

@@ -4,6 +4,7 @@ ProviderError
 ├── Transient             the same call may succeed later; nothing is known to have happened
 │   ├── Throttled         too many requests
 │   ├── Unavailable       the cloud answers with a fault of its own
+│   ├── Busy              something else must end first: another update, pods that are leaving
 │   └── AnswerLost        sent, no answer: it may or may not have happened; describe before repeating
 ├── Refused               the same call will not succeed; nothing happened
 │   ├── Incompatible      this machine cannot become that offer in place
@@ -31,6 +32,10 @@ class Throttled(Transient):
 
 class Unavailable(Transient):
     """The cloud's own fault."""
+
+
+class Busy(Transient):
+    """Something else must end first; the text names it. The call was not made, or only a part of it."""
 
 
 class AnswerLost(Transient):

@@ -1,11 +1,13 @@
-"""Edge: a provider made of two parts: one that serves VMs and one that serves groups."""
+"""Edge: a provider made of parts: one that serves VMs, one that serves groups, and where there is one, pools."""
 
 from collections.abc import Sequence
 from typing import Protocol, assert_never
 
+from providers.errors import Invalid
 from providers.types import (
     Allocation,
     Call,
+    Keep,
     Launch,
     Modify,
     Offer,
@@ -47,13 +49,20 @@ class GroupPart(_Reads, Protocol):
     def remove(self, call: Remove, token: str) -> Operation: ...
 
 
+class PoolPart(GroupPart, Protocol):
+    """What serves groups of a cluster's nodes. The id of an operation of its own begins with ``pool-``."""
+
+    def keep(self, call: Keep, token: str) -> Operation: ...
+
+
 class Split:
     """A ``Provider`` with ``Inventory`` that hands each question to the part that serves it."""
 
-    def __init__(self, name: str, vms: VmPart, groups: GroupPart) -> None:
+    def __init__(self, name: str, vms: VmPart, groups: GroupPart, pools: PoolPart | None = None) -> None:
         self.name = name
         self._vms = vms
         self._groups = groups
+        self._pools = pools
 
     def describe(self, target: Target) -> Allocation:
         """Say what the target is now."""
@@ -81,20 +90,33 @@ class Split:
             case Terminate(target):
                 return self._vms.terminate(target, token)
             case Resize():
-                return self._groups.resize(call, token)
+                return self._sized(call.target).resize(call, token)
             case Remove():
-                return self._groups.remove(call, token)
+                return self._sized(call.target).remove(call, token)
+            case Keep():
+                return self._pools_of(call.target).keep(call, token)
             case _:
                 assert_never(call)
 
     def poll(self, operation: Operation) -> Operation:
         """Ask how an operation stands."""
+        if self._pools is not None and operation.id.startswith("pool-"):
+            return self._pools.poll(operation)
         part = self._groups if operation.id.startswith(("resize|", "remove|")) else self._vms
         return part.poll(operation)
 
     def labelled(self, key: str, value: str | None = None) -> Sequence[Allocation]:
         """List what carries a label, members of groups left out."""
-        return [*self._vms.labelled(key, value), *self._groups.labelled(key, value)]
+        pools = [] if self._pools is None else self._pools.labelled(key, value)
+        return [*self._vms.labelled(key, value), *self._groups.labelled(key, value), *pools]
 
     def _of(self, target: Target) -> VmPart | GroupPart:
-        return self._groups if target.kind == "group" else self._vms
+        return self._vms if target.kind == "vm" else self._sized(target)
+
+    def _sized(self, target: Target) -> GroupPart:
+        return self._groups if target.kind == "group" else self._pools_of(target)
+
+    def _pools_of(self, target: Target) -> PoolPart:
+        if self._pools is None or target.kind != "pool":
+            raise Invalid(f"provider {self.name} serves no node pool {target.id!r} of kind {target.kind}")
+        return self._pools

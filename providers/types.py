@@ -10,7 +10,7 @@ from typing import Literal
 
 Buying = Literal["on_demand", "spot", "reserved"]
 MachineState = Literal["pending", "running", "stopping", "stopped", "terminated", "unknown"]
-TargetKind = Literal["vm", "group"]
+TargetKind = Literal["vm", "group", "pool"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,10 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The cloud resource under a job: a VM or a group of nodes, by its cloud id and place (zone or region)."""
+    """The cloud resource under a job: a VM or a group of nodes, by its cloud id and place (zone or region).
+
+    A ``pool`` is a group of nodes of a Kubernetes cluster; its id is ``cluster/pool``.
+    """
 
     provider: str
     kind: TargetKind
@@ -78,11 +81,12 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One machine of an allocation."""
+    """One machine of an allocation. ``leaving``: we let nothing new onto it, for it is to be removed."""
 
     id: str
     state: MachineState
     since: datetime | None = None
+    leaving: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,13 +212,21 @@ class Resize:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Take named nodes out of a group, lowering its size by as many."""
+    """Take named nodes out of a group, lowering its size by as many; those of a cluster are emptied before."""
 
     target: Target
     victims: tuple[str, ...]
 
 
-Call = Stop | Start | Modify | Launch | Terminate | Resize | Remove
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Take back the removal of nodes that are still there: let them take work again."""
+
+    target: Target
+    nodes: tuple[str, ...]
+
+
+Call = Stop | Start | Modify | Launch | Terminate | Resize | Remove | Keep
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,7 @@ class Postgres:
 
     def __init__(self, binaries: Path, folder: Path, account: str | None) -> None:
         self.folder, self.port = folder, _free_port()
-        self._binaries, self._account = binaries, account
+        self.binaries, self._account = binaries, account
         self._run(
             "initdb", "-D", str(folder / "data"), "-U", "scaleahead", "-A", "trust", "-E", "UTF8", "--no-locale", "-N"
         )
@@ -134,7 +134,7 @@ class Postgres:
         options = [part for setting in settings for part in ("-c", setting)]
         log = (self.folder / "log").open("ab")
         self._process = subprocess.Popen(
-            [self._binaries / "postgres", "-D", self.folder / "data", "-p", str(self.port), *options],
+            [self.binaries / "postgres", "-D", self.folder / "data", "-p", str(self.port), *options],
             stdout=log,
             stderr=log,
             cwd=self.folder,
@@ -176,7 +176,7 @@ class Postgres:
 
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
-            [self._binaries / program, *arguments],
+            [self.binaries / program, *arguments],
             capture_output=True,
             text=True,
             cwd=self.folder,

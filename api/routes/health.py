@@ -1,7 +1,8 @@
 """Edge: whether the daemon lives, whether it is ready, and its figures for Prometheus."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -15,6 +16,9 @@ from api.answers import Answer, tame
 from api.auth import Reader
 from api.deps import Services, services
 from api.problems import answer
+from daemon.types import Job, JobStatus
+
+SILENT_SECONDS = 300.0
 
 router = APIRouter(tags=["health"])
 
@@ -63,13 +67,17 @@ class Standing(Collector):
     def collect(self) -> Iterable[Metric]:
         given = self._given
         jobs = GaugeMetricFamily("scaleahead_jobs", "Registered jobs by state.", labels=["state"])
-        for state, count in Counter(job.state for job in given.store.jobs.all()).items():
+        registered, known = given.store.jobs.all(), given.store.status.all()
+        for state, count in Counter(job.state for job in registered).items():
             jobs.add_metric([state], count)
         yield jobs
+        since = given.clock.now() - timedelta(seconds=SILENT_SECONDS)
+        silent = sum(heard_at(job, known) < since for job in registered if job.state == "active")
+        yield gauge("scaleahead_jobs_silent", "Active jobs not heard from for five minutes.", silent)
         drifts = given.store.telemetry.drifts()
         untrusted = sum(not drift.trusted for drift in drifts.values())
         yield gauge("scaleahead_jobs_untrusted", "Jobs whose forecasts are not trusted now.", untrusted)
-        kills = sum(status.kills for status in given.store.status.all().values())
+        kills = sum(status.kills for status in known.values())
         yield gauge("scaleahead_out_of_memory_kills", "Out-of-memory kills of the registered jobs.", kills)
         open_actions = len(given.store.actions.unfinished())
         yield gauge("scaleahead_actions_open", "Changes of resources under way.", open_actions)
@@ -83,6 +91,12 @@ class Standing(Collector):
         yield gauge("scaleahead_leads", "Whether this replica does the store's chores.", bool(health.get("leads")))
         yield gauge("scaleahead_ready", "Whether the daemon is ready.", bool(health.get("ready")))
         yield gauge("scaleahead_event_streams", "Open streams of events.", given.bus.readers)
+
+
+def heard_at(job: Job, known: Mapping[str, JobStatus]) -> datetime:
+    """Say when a job was last heard from: when it was registered, if it has not spoken since."""
+    status = known.get(job.name)
+    return status.heard_at if status and status.heard_at else job.registered_at
 
 
 def gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

@@ -1,6 +1,6 @@
 """Edge: how good forecasts of metrics are on groups that their weights have never seen, by teaching them anew.
 
-``python -m daemon.backtest.folds FILE... [--target metric.val_loss] [--folds 3] [--seeds 3] [--steps 1000]
+``python -m daemon.backtest.folds FILE... [--target metric.val_loss] [--folds 3] [--seeds 3] [--steps 1500]
 [--per-group 100] [--sets-out] [--json OUT] [--keep DIR]``: groups are dealt out to folds; for each fold and seed the
 curve nets are taught on the other folds' groups, and answer the backtest's questions about the runs of this one.
 """
@@ -72,7 +72,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--target", default="metric.val_loss")
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=1000, help="steps for each net")
+    parser.add_argument("--steps", type=int, default=1500, help="steps for each net")
     parser.add_argument("--per-group", type=int, default=100, help="runs asked in each group")
     parser.add_argument("--sets-out", action="store_true", help="leave out a fold's hyperparameter sets as well")
     parser.add_argument(

@@ -56,9 +56,13 @@ class Curves:
         ahead = grid(grids)[rows.job]
         total, partner = totals(histories)[rows.job], partners(rows)
         seen = encode(rows, newest(histories)[rows.job], total, partner)
-        scaled = self.quantiles(seen, ahead)
+        asked, between = spread.knots(ahead.shape[1])
+        told = self.quantiles(seen, ahead[:, list(asked)])
         if self._calibrated:
-            scaled = hindsight.corrected(scaled, self.places(rows, total, partner, seen))
+            told = hindsight.corrected(told, self.places(rows, total, partner, seen))
+            lasting = hindsight.lasting(rows, seen, _now(rows), ahead[:, list(asked)])
+            told = hindsight.guarded(told, lasting)
+        scaled: Floats = np.matmul(told.transpose(0, 2, 1), between[None]).transpose(0, 2, 1)
         path = seen.values(leaned(spread.paths(scaled, trajectories), seen, rows, histories, ahead))
         deviation = spread.left(seen.values(scaled), trajectories)
         still = seen.flat
@@ -72,7 +76,7 @@ class Curves:
 
     def places(self, rows: Rows, total: Floats, partner: Ints, seen: Encoded) -> list[Floats]:
         """Say where each curve's newest value came in its own earlier forecasts: normal scores, NaN where unknown."""
-        now = np.where(rows.seen, rows.steps, 0.0).max(axis=1)[:, None]
+        now = _now(rows)[:, None]
         last = seen.values(np.zeros(len(rows)))[:, None]
         found = []
         for share in hindsight.ORIGINS:
@@ -83,20 +87,21 @@ class Curves:
             found.append(np.where(begun & ~past.flat & (at < now[:, 0]), place, np.nan))
         return found
 
-    def quantiles(self, seen: Encoded, ahead: Floats) -> Floats:
+    def quantiles(self, seen: Encoded, asked: Floats) -> Floats:
         """Give nine quantiles in scales from the last value at future steps: float64[R, K] to float64[R, K, 9]."""
-        places, between = spread.knots(ahead.shape[1])
-        asked = ahead[:, list(places)]
         centre = centres(seen, asked)
         if self._net is None:
-            found = _closed_form(seen, asked, centre)
-        else:
-            from daemon.forecast import nets  # delays torch
+            return _closed_form(seen, asked, centre)
+        from daemon.forecast import nets  # delays torch
 
-            gate, offsets = nets.answer(self._net, seen.sequence, seen.static, query(seen, asked, centre))
-            found = combined(gate, offsets, centre, unit(seen, asked))
-        full: Floats = np.matmul(found.transpose(0, 2, 1), between[None]).transpose(0, 2, 1)
-        return full
+        gate, offsets = nets.answer(self._net, seen.sequence, seen.static, query(seen, asked, centre))
+        return combined(gate, offsets, centre, unit(seen, asked))
+
+
+def _now(rows: Rows) -> Floats:
+    """Give the newest step of which a value is known: float64[R]."""
+    found: Floats = np.where(rows.seen, rows.steps, 0.0).max(axis=1)
+    return found
 
 
 def far(seen: Encoded, asked: Floats) -> Floats:

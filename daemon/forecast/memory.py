@@ -25,7 +25,7 @@ from daemon.types import Floats, History
 PRIOR = Prior((0.5, 0.5, 0.0), 5.0)
 HOST_BESIDE_GPU = Prior((0.86, 0.14, 0.0), 6.0)
 TAIL = 2.326
-EDGE = (0.45, 0.65)
+EDGE = (0.35, 0.35)
 """How far towards the highest particle the 0.99 quantile goes, up to one doubling beyond what was seen and from two
 on: a step above the least that covers 98.5 % of small models' measured memory (``tests.benchmarks.memory_skill``)."""
 
@@ -34,9 +34,12 @@ _EVEN_LENGTH = 400.0
 al. 2022, "Reducing activation recomputation"), which is 50 to 130. Kernels that keep no scores have no such term."""
 _OF_PLATEAU = (0.65, 0.98)
 """What the fixed part is of the plateau: gradients, or moments too, come and go."""
+_OF_GPU_PLATEAU = (0.48, 0.98)
+"""The same on a GPU, where Adam takes all its parameters at once: weights and two moments of what is then, with
+gradients and as much again for what lies between, up to twice as much."""
 _FLAT = 0.04
-_ALONE = 0.85
-"""The same where one size was seen: nothing tells its slope. Measured likewise."""
+_ALONE = {MEMORY[0]: 0.85, MEMORY[1]: 1.0}
+"""The same where one size was seen, or all on the plateau: nothing tells the slope. Measured likewise."""
 _LEAST = 0.006
 _PER_OCTAVE = 0.01
 _HELD_ROWS = 16
@@ -48,7 +51,7 @@ _SHUFFLED = np.argsort(np.arange(PARTICLES) * 7 % PARTICLES)
 
 @dataclass(frozen=True, slots=True)
 class Memories:
-    """The laws of J jobs for one kind of memory: ``known`` bool[J] where there is one.
+    """The laws of J jobs for one kind of memory: ``known`` bool[J] where there is one, ``risen`` where it has grown.
 
     ``shares`` float[J, 2 P, 3] are relative to the reference, first above the plateau, then on it; ``holds_gib``
     float[J] is what the process holds now; ``held``, ``reach`` and ``peak_gib`` float[J, S] are what each stretch has
@@ -56,6 +59,7 @@ class Memories:
     """
 
     known: Flags
+    risen: Flags
     shares: Floats
     reference: Floats  # [J, 3]: held, reach, gib
     noise: Floats
@@ -63,6 +67,7 @@ class Memories:
     held: Floats
     reach: Floats
     peak_gib: Floats
+    alone: float
     edge: tuple[float, float] = EDGE
 
     def predict(self, points: Points) -> tuple[Floats, Floats]:
@@ -84,16 +89,12 @@ class Memories:
         # The likelier of the two readings is not known: the one that asks for more stands in the middle too.
         mean = np.maximum(np.maximum(cloud.mean(axis=1), cloud[:, :PARTICLES].mean(axis=1)), floor)
         edge = self.edge[0] + (self.edge[1] - self.edge[0]) * np.clip(more - 1.0, 0.0, 1.0)
-        edge = np.where(self._one_size()[job], _ALONE, edge)
+        edge = np.where(self.risen[job], edge, self.alone)
         upper = np.maximum(edge * cloud.max(axis=1) + (1.0 - edge) * cloud.mean(axis=1), floor) * (
             1.0 + TAIL * (self.noise[job] + _PER_OCTAVE * beyond)
         )
         upper = np.maximum(upper, mean * (1.0 + TAIL * _LEAST))
         return np.where(self.known[job], mean, 0.0), np.where(self.known[job], upper, 0.0)
-
-    def _one_size(self) -> Flags:
-        """Say which jobs have shown one size only."""
-        return np.asarray(np.fmax.reduce(self.held, axis=1) <= 1.0001 * np.fmin.reduce(self.held, axis=1))
 
     def along(self, points: Points, shape: tuple[int, int, int]) -> tuple[Floats, Floats]:
         """Give (gib, deviation), both float64[J, M, K]: along K memory never falls, nor under what is held now."""
@@ -126,15 +127,19 @@ def memories(name: str, histories: Sequence[History], seen: Stretches) -> Memori
     prior = _split(flat[:, :, 0], 1.0 - flat[:, :, 0], scores)
     trust = np.where(telling, _trust(seen, level, peak), np.inf)
     values = one_scale(features, np.where(telling, level, np.nan) / reference[:, 2:], trust, seen.group, prior)
-    shares = _both(features, values, np.where(np.isfinite(values), values * trust, np.inf), prior, scores)
+    of_plateau = _OF_PLATEAU if beside else _OF_GPU_PLATEAU
+    deviations = np.where(np.isfinite(values), values * trust, np.inf)
+    shares = _both(features, values, deviations, prior, scores, of_plateau)
     here = np.isfinite(peak) & (seen.group == 0)
     here[rows, which] |= known
     with np.errstate(invalid="ignore"):
         rough = np.where(here, peak / level - 1.0, 0.0).max(axis=1)
+    risen: Flags = np.asarray(_plateau(values, deviations)[1].any(axis=1))
     return Memories(
-        known, shares, reference, np.clip(rough, _LEAST, 0.1), _holds(name, histories),
+        known, risen, shares, reference, np.clip(rough, _LEAST, 0.1), _holds(name, histories),
         np.where(known[:, None], np.where(here, seen.held, np.nan), 1.0),
         np.where(known[:, None], np.where(here, seen.held_reach, np.nan), 1.0), np.where(here, peak, np.nan),
+        _ALONE[name],
     )  # fmt: skip
 
 
@@ -155,22 +160,22 @@ def _split(fixed: Floats, growing: Floats, scores: Floats) -> Belief:
     return Belief(shares, shares.std(axis=1) + 1e-3)
 
 
-def _both(features: Floats, values: Floats, deviations: Floats, prior: Belief, scores: Floats) -> Floats:
+def _both(
+    features: Floats, values: Floats, deviations: Floats, prior: Belief, scores: Floats, of_plateau: tuple[float, float]
+) -> Floats:
     """Fit with the smallest stretches above the plateau, and on it: shares float64[J, 2 P, 3].
 
     A particle that puts more than was seen where the plateau was seen is no reading of it: the other's stands there.
     """
     above = fit(features, values, deviations, prior)
     counted = np.isfinite(deviations)
-    least = np.min(np.where(counted, values, np.inf), axis=1, initial=np.inf, keepdims=True)
-    flat = counted & (values <= (1.0 + _FLAT) * least)
-    risen = counted & ~flat
+    flat, risen, least = _plateau(values, deviations)
     plateau = np.where(np.isfinite(least), least, 1.0)
     even = (np.arange(PARTICLES) + 0.5) / PARTICLES
-    fixed = plateau * (_OF_PLATEAU[0] + (_OF_PLATEAU[1] - _OF_PLATEAU[0]) * even[_SHUFFLED])
+    fixed = plateau * (of_plateau[0] + (of_plateau[1] - of_plateau[0]) * even[_SHUFFLED])
     largest = np.max(np.where(flat, features[:, :, 1], 0.0), axis=1, initial=0.0, keepdims=True)
     below = (plateau - fixed) * even / np.maximum(largest, 1e-9)
-    growing = np.where(risen.any(axis=1)[:, None], np.maximum(1.0 - fixed, 0.02), below)
+    growing = np.where(risen.any(axis=1, keepdims=True), np.maximum(1.0 - fixed, 0.02), below)
     on_it = fit(features, values, np.where(risen, deviations, np.inf), _split(fixed, growing, scores))
     there = np.einsum("jsf,jpf->jsp", features, on_it)
     over = flat[:, :, None] & (there > ((1.0 + _FLAT) * least)[:, :, None])
@@ -178,6 +183,15 @@ def _both(features: Floats, values: Floats, deviations: Floats, prior: Belief, s
     worse = _misfit(features, values, deviations, above, counted) - _misfit(features, values, deviations, on_it, risen)
     above = np.where((worse > _FORGET)[:, None, None], on_it, above)
     return np.concatenate([above, on_it], axis=1)
+
+
+def _plateau(values: Floats, deviations: Floats) -> tuple[Flags, Flags, Floats]:
+    """Say which stretches lie as low as the lowest, bool[J, S], which above, and how low that is, float64[J, 1]."""
+    counted = np.isfinite(deviations)
+    least = np.min(np.where(counted, values, np.inf), axis=1, initial=np.inf, keepdims=True)
+    flat: Flags = np.asarray(counted & (values <= (1.0 + _FLAT) * least))
+    risen: Flags = np.asarray(counted & ~flat)
+    return flat, risen, least
 
 
 def _misfit(features: Floats, values: Floats, deviations: Floats, cloud: Floats, counted: Flags) -> Floats:

@@ -4,9 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from daemon.forecast import shapes
 from daemon.types import Floats
 
 Random = np.random.Generator
+MADE = "prior"
+"""The group of made-up curves, with their family after a slash."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,7 +126,13 @@ def curve(random: Random) -> Series:
         noise = np.convolve(noise, np.ones(5) / 5, mode="same")
     sign = -1.0 if random.random() < 0.15 else 1.0
     told: Floats = 10.0 ** random.uniform(-2, 2) * (sign * (values + noise) + floor)
-    return Series("prior", np.asarray(steps, dtype=np.float64), told, total)
+    return Series(f"{MADE}/power", np.asarray(steps, dtype=np.float64), told, total)
+
+
+def shape(random: Random, family: str) -> Series:
+    """Make one metric's curve of a family of ``shapes.FAMILIES``, so that what does not look like a loss is known."""
+    steps, values, total = shapes.made(random, family)
+    return Series(f"{MADE}/{family}", steps, values, total)
 
 
 def usage(random: Random) -> Series:

@@ -1,5 +1,7 @@
 """Pure decisions: from quantiles at nine levels to M evenly spread paths."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.special import ndtri
 
@@ -51,13 +53,17 @@ def paths(quantiles: Floats, trajectories: int) -> Floats:
     return found
 
 
-def pooled(quantiles: Floats) -> Floats:
-    """Pool members' quantiles float64[E, ..., 9] into those of their even mixture, float64[..., 9].
+def pooled(quantiles: Sequence[Floats] | Floats, points: Sequence[int] = ()) -> Floats:
+    """Pool members' quantiles, each float64[..., 9], into those of their mixture, float64[..., 9].
 
-    Where members differ, the mixture is wider than each of them: what none of them can know shows in its width.
+    Each stands in it by as many ``points``, all by ``POOLED`` where none are told. Where members differ, the mixture
+    is wider than each of them: what none of them can know shows in its width.
     """
-    points = np.matmul(quantiles, spreading(POOLED).T)
-    ranked = np.sort(np.concatenate(list(points), axis=-1), axis=-1)
+    each = [
+        np.matmul(one, spreading(count).T)
+        for one, count in zip(quantiles, points or [POOLED] * len(quantiles), strict=True)
+    ]
+    ranked = np.sort(np.concatenate(each, axis=-1), axis=-1)
     at = np.clip(np.array(LEVELS) * ranked.shape[-1] - 0.5, 0, ranked.shape[-1] - 1)
     low = np.minimum(at.astype(np.int64), ranked.shape[-1] - 2)
     found: Floats = ranked[..., low] + (at - low) * (ranked[..., low + 1] - ranked[..., low])

@@ -57,7 +57,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--history", nargs="*", default=[], type=Path, help="history files (CSV or Parquet)")
     parser.add_argument("--out", required=True, type=Path, help="folder for weights and checksum")
     parser.add_argument("--minutes", type=float, default=8.0, help="time for the schedule net")
-    parser.add_argument("--steps", type=int, default=1000, help="steps for each of the curve nets")
+    parser.add_argument("--steps", type=int, default=1500, help="steps for each of the curve nets")
     parser.add_argument("--hold-out", nargs="*", default=[], help="groups or owners kept for the score")
     parser.add_argument("--nets", nargs="*", default=list(NETS), choices=NETS, help="which to train")
     parser.add_argument("--start", type=Path, help="folder of weights to go on from")

@@ -68,14 +68,20 @@ class Audit:
 
     def intact(self) -> bool:
         """Check the chain from its first entry to its end."""
-        number, digest = 0, GENESIS
         with self._database.read() as connection:
-            while rows := _after(connection, number):
-                for row in rows:
-                    number, digest = number + 1, _hash(digest, row.entry)
-                    if (row.number, row.hash) != (number, digest):
-                        return False
-            end = connection.execute(select(col(ChainRow.number), col(ChainRow.hash))).one_or_none()
+            return self.intact_in(connection)
+
+    def intact_in(self, connection: Connection) -> bool:
+        """Check the chain as a part of another view."""
+        number, digest = 0, GENESIS
+        while rows := _after(connection, number):
+            for row in rows:
+                if not row.entry.isascii():
+                    return False
+                number, digest = number + 1, _hash(digest, row.entry)
+                if (row.number, row.hash) != (number, digest):
+                    return False
+        end = connection.execute(select(col(ChainRow.number), col(ChainRow.hash))).one_or_none()
         return (number, digest) == ((end.number, end.hash) if end else (0, GENESIS))
 
 

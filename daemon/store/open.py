@@ -79,7 +79,7 @@ def open_store(url: str | Path, clock: Clock, busy_seconds: float = 5.0, connect
     writer, ``connections`` the pool. Raises ``StoreError`` for a file that is damaged (it is never made anew), for a
     database written by a newer version, and for one that cannot be reached.
     """
-    place = _place(str(url))
+    place = place_of(str(url))
     if place.get_backend_name() == "sqlite":
         path = Path(place.database or "").absolute()
         _ready_file(path)
@@ -90,7 +90,8 @@ def open_store(url: str | Path, clock: Clock, busy_seconds: float = 5.0, connect
     return OpenStore(database, clock)
 
 
-def _place(text: str) -> URL:
+def place_of(text: str) -> URL:
+    """Read a store's URL, or the bare path of a file. Raises ``StoreError``."""
     try:
         url = make_url(text) if "://" in text else URL.create("sqlite", database=text)
     except database_errors.ArgumentError:

@@ -42,3 +42,13 @@ def upgrade(connection: Connection, name: str) -> None:
         raise StoreError(f"{name} holds a table named jobs that is not ours - give another database")
     if set(found) != set(scripts.get_heads()):
         command.upgrade(settings, "head")
+
+
+def must_be_current(connection: Connection, name: str) -> None:
+    """Raise ``StoreError`` unless the schema is this version's. Changes nothing."""
+    found = set(MigrationContext.configure(connection).get_current_heads())
+    if found != set(ScriptDirectory.from_config(config(connection)).get_heads()):
+        version = ", ".join(sorted(found)) or "none"
+        raise StoreError(
+            f"{name} is at schema {version}, not this version's - bring it there with 'scaleahead db upgrade'"
+        )

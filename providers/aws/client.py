@@ -7,9 +7,9 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from providers.aws.errors import mapped
+from providers.aws.errors import code_of, mapped
 from providers.budget import Budget
-from providers.errors import Throttled, Unavailable
+from providers.errors import Invalid, ProviderError, Throttled, Unavailable
 
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 20.0
@@ -57,6 +57,17 @@ class Client:
     def mutate(self, service: str, method: str, **arguments: object) -> Any:
         """Make one mutation, sent at most once."""
         return self._call(service, method, True, arguments)
+
+    def would_be_allowed(self, method: str, **arguments: object) -> bool:
+        """Ask EC2 whether it would allow a call, without making it. Raises what speaks against it otherwise."""
+        try:
+            self._call("ec2", method, False, {**arguments, "DryRun": True})
+        except ProviderError as error:
+            answer = code_of(error)
+            if answer not in ("DryRunOperation", "UnauthorizedOperation"):
+                raise
+            return answer == "DryRunOperation"
+        raise Invalid(f"{method} was asked for as a dry run and was made")
 
     def _call(self, service: str, method: str, mutation: bool, arguments: Mapping[str, object]) -> Any:
         self._budget.spend(method)

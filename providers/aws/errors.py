@@ -1,7 +1,8 @@
 """Pure decisions: every error of the AWS SDK, mapped to the provider's error tree. Nothing else knows AWS's codes.
 
-The codes are those of AWS's own lists: "Error codes for the Amazon EC2 API" and "Common errors" of Auto Scaling and
-Service Quotas. A code that is not named falls to its family by the rules of ``_by_shape``.
+The codes are those of AWS's own lists: "Error codes for the Amazon EC2 API", "Common errors" of Auto Scaling and
+Service Quotas, and the errors of the EKS API. A code that is not named falls to its family by the rules of
+``_by_shape``.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from providers.errors import (
     AnswerLost,
+    Busy,
     Incompatible,
     Invalid,
     NoCapacity,
@@ -33,9 +35,11 @@ _NAMED: Mapping[type[ProviderError], tuple[str, ...]] = {
         "IdempotentCallInProgressFault",
     ),
     Unavailable: (
-        "Unavailable", "ServiceUnavailable", "ServiceUnavailableException", "ServiceException", "ServerException",
+        "Unavailable", "ServiceUnavailable", "ServiceUnavailableException", "ServiceException",
         "InternalServerError", "ServiceLinkedRoleFailure", "ResourcePropagationDelayException",
     ),
+    # EKS makes one change of a node group at a time; the next has to wait.
+    Busy: ("ResourceInUseException",),
     NoCapacity: (
         "InsufficientInstanceCapacity", "InsufficientHostCapacity", "InsufficientReservedInstanceCapacity",
         "InsufficientReservedInstancesCapacity", "InsufficientCapacity", "InsufficientCapacityOnHost",
@@ -69,13 +73,13 @@ _NAMED: Mapping[type[ProviderError], tuple[str, ...]] = {
     WrongState: (
         "IncorrectInstanceState", "IncorrectState", "IncorrectModificationState", "IncorrectSpotRequestState",
         "IdempotentInstanceTerminated", "InstanceRefreshInProgress", "InstanceRefreshInProgressFault",
-        "ResourceInUse", "ResourceInUseFault", "ResourceInUseException", "DependencyViolation", "BundlingInProgress",
+        "ResourceInUse", "ResourceInUseFault", "DependencyViolation", "BundlingInProgress",
         "CreditSpecificationUpdateInProgress", "FleetNotInModifiableState", "AlreadyExistsFault", "CannotDelete",
         "IrreversibleInstanceRefreshFault", "DeleteConversionTaskError", "ScheduledInstanceSlotNotOpen",
         "ClientVpnEndpointAssociationExists", "DefaultSubnetAlreadyExistsInAvailabilityZone",
         "ExistingVpcEndpointConnections", "HostAlreadyCoveredByReservation", "InstanceAlreadyLinked",
         "InterfaceInUseByTrafficMirrorSession", "InterfaceInUseByTrafficMirrorTarget", "ResourceAlreadyExistsException",
-        "EIPMigratedToVpc",
+        "EIPMigratedToVpc", "InvalidRequestException", "InvalidStateException",
     ),
     NotFound: (
         "InvalidInstanceID", "InvalidGroup.NotFound", "ResourceNotFoundException", "NoSuchResourceException",
@@ -85,14 +89,17 @@ _NAMED: Mapping[type[ProviderError], tuple[str, ...]] = {
     Invalid: (
         "DiskImageSizeTooLarge", "DuplicateSubnetsInSameZone", "LegacySecurityGroup", "ZonesMismatched",
         "ScheduledInstanceParameterMismatch", "SnapshotCopyUnsupported.InterRegion", "VolumeIOPSLimit",
-        "VPCIdNotSpecified", "VPCResourceNotSpecified",
+        "VPCIdNotSpecified", "VPCResourceNotSpecified", "ClientException", "BadRequestException",
     ),
 }  # fmt: skip
 
 _TYPES = {code: kind for kind, codes in _NAMED.items() for code in codes}
 
 # Whether a 500 had its effect is not known: only a description tells.
-_UNKNOWN_EFFECT = ("InternalError", "InternalFailure", "ServerInternal", "RequestTimeout", "RequestTimeoutException")
+_UNKNOWN_EFFECT = (
+    "InternalError", "InternalFailure", "ServerInternal", "ServerException", "RequestTimeout",
+    "RequestTimeoutException",
+)  # fmt: skip
 
 _SHAPES: tuple[tuple[type[ProviderError], tuple[str, ...]], ...] = (
     (Invalid, ("Malformed",)),
@@ -158,6 +165,12 @@ def of_client(error: ClientError, mutation: bool, doing: str) -> ProviderError:
     if kind is AnswerLost and not mutation:
         kind = Unavailable
     return kind(f"{doing}: {code}: {message}{_advice(code)}")
+
+
+def code_of(error: ProviderError) -> str:
+    """Give AWS's own code of a mapped error, "" for one that AWS did not answer with."""
+    told = error.__cause__
+    return str(told.response.get("Error", {}).get("Code", "")) if isinstance(told, ClientError) else ""
 
 
 def _advice(code: str) -> str:

@@ -1,36 +1,32 @@
 """Edge: one Auto Scaling group: its size, its members, and what it tells of launches that failed."""
 
-from collections.abc import Iterator
-from dataclasses import replace
-from datetime import datetime
-
 from providers.aws import rules
 from providers.aws.client import Client
 from providers.aws.facts import Facts
 from providers.aws.handle import Handle, read
 from providers.aws.rules import Answer
+from providers.aws.scaling import Scaling, alive
 from providers.catalog import with_nodes
 from providers.clock import Clock
-from providers.errors import Incompatible, NotFound, WrongState
-from providers.shelf import Shelf
+from providers.errors import Incompatible, WrongState
 from providers.types import Allocation, Grow, Node, Offer, Operation, Remove, Resize, Route, Same, Shrink, Target
 
 
 class Groups:
     """The Auto Scaling groups of one account and region. The laws are those of ``providers.base.Provider``."""
 
-    def __init__(self, name: str, client: Client, facts: Facts, shelf: Shelf, clock: Clock) -> None:
+    def __init__(self, name: str, client: Client, facts: Facts, scaling: Scaling, clock: Clock) -> None:
         self._name = name
         self._client = client
         self._facts = facts
-        self._shelf = shelf
+        self._scaling = scaling
         self._clock = clock
 
     # Reads.
 
     def describe(self, target: Target) -> Allocation:
         """Say what a group is now: its wanted size and the nodes that exist."""
-        return self.allocation(self._found(target.id))
+        return self.allocation(self._scaling.found(target.id))
 
     def allocation(self, group: Answer) -> Allocation:
         """Read an allocation from AWS's answer."""
@@ -38,22 +34,25 @@ class Groups:
         wanted, running = int(group["DesiredCapacity"]), sum(node.state == "running" for node in nodes)
         settled = running == wanted == len(nodes)
         target = Target(self._name, "group", str(group["AutoScalingGroupName"]), self._client.region)
-        offer = with_nodes(self._node(group), max(wanted, 1))
+        offer = with_nodes(self._scaling.node(group), max(wanted, 1))
         return Allocation(target, "running" if settled else "pending", offer, nodes, (), rules.labels(group))
 
     def offers(self, target: Target) -> list[Offer]:
         """List the sizes that a group may have."""
-        group = self._found(target.id)
+        group = self._scaling.found(target.id)
         sizes = range(max(int(group["MinSize"]), 1), int(group["MaxSize"]) + 1)
-        return [with_nodes(self._node(group), count) for count in sizes]
+        return [with_nodes(self._scaling.node(group), count) for count in sizes]
 
     def route(self, target: Target, offer: Offer) -> Route:
         """Find the way to another size. The type of a group's nodes does not change here."""
-        group = self._found(target.id)
+        group = self._scaling.found(target.id)
+        pool = rules.pool_of(group)
+        if pool:
+            raise Incompatible(f"group {target.id} belongs to an EKS node group - name the pool {pool} as the target")
         least, most, wanted = (int(group[key]) for key in ("MinSize", "MaxSize", "DesiredCapacity"))
         if not least <= offer.nodes <= most:
             raise Incompatible(f"group {target.id} is bounded to {least}..{most} nodes - change its bounds in AWS")
-        node = self._node(group)
+        node = self._scaling.node(group)
         if with_nodes(node, offer.nodes).id != offer.id:
             raise Incompatible(f"the nodes of group {target.id} are {node.id} and stay so - take another count")
         if offer.nodes == wanted:
@@ -65,40 +64,8 @@ class Groups:
 
     def labelled(self, key: str, value: str | None) -> list[Allocation]:
         """List the groups that carry a tag."""
-        found = (group for group in self._all() if key in rules.tags(group))
+        found = (group for group in self._scaling.groups() if key in rules.tags(group) and not rules.pool_of(group))
         return [self.allocation(group) for group in found if value in (None, rules.tags(group)[key])]
-
-    def _all(self) -> Iterator[Answer]:
-        return self._client.pages("autoscaling", "describe_auto_scaling_groups", "AutoScalingGroups")
-
-    def _found(self, name: str) -> Answer:
-        answer = self._client.read("autoscaling", "describe_auto_scaling_groups", AutoScalingGroupNames=[name])
-        for group in answer["AutoScalingGroups"]:
-            found: Answer = group
-            return found
-        raise NotFound(f"Auto Scaling does not show group {name} in {self._client.region}")
-
-    def _node(self, group: Answer) -> Offer:
-        """Find the offer of one node: of its members' type, or of its template's while it has none."""
-        zones = list(group["AvailabilityZones"])
-        kinds = [str(one["InstanceType"]) for one in group["Instances"] if one.get("InstanceType")]
-        kind = kinds[0] if kinds else self._template_type(group)
-        offer = self._shelf.offer(kind, zones[0])
-        return offer if len(zones) == 1 else replace(offer, zone=None)
-
-    def _template_type(self, group: Answer) -> str:
-        mixed = group.get("MixedInstancesPolicy", {}).get("LaunchTemplate", {})
-        for override in mixed.get("Overrides", ()):
-            if override.get("InstanceType"):
-                return str(override["InstanceType"])
-        template = group.get("LaunchTemplate") or mixed.get("LaunchTemplateSpecification")
-        if not template:
-            raise Incompatible(f"group {group['AutoScalingGroupName']} has no launch template - give it one")
-        answer = self._client.read(
-            "ec2", "describe_launch_template_versions", LaunchTemplateId=template["LaunchTemplateId"],
-            Versions=[template.get("Version", "$Default")],
-        )  # fmt: skip
-        return str(answer["LaunchTemplateVersions"][0]["LaunchTemplateData"]["InstanceType"])
 
     # Mutations.
 
@@ -107,14 +74,14 @@ class Groups:
 
         Taking back a growth that came to nothing lowers it to the nodes that there are, which ends none.
         """
-        group = self._found(call.target.id)
+        group = self._scaling.found(call.target.id)
         now = self._clock.now().isoformat()
         handle = Handle("resize", token, call.target.place, call.target.id, str(call.nodes), now)
         if int(group["DesiredCapacity"]) == call.nodes:
             return self._resized(group, handle)
-        alive = sum(rules.node_state(one) != "stopping" for one in group["Instances"])
-        if call.nodes < alive:
-            raise WrongState(f"group {call.target.id} has {alive} nodes - name those to be removed instead")
+        there = len(alive(group))
+        if call.nodes < there:
+            raise WrongState(f"group {call.target.id} has {there} nodes - name those to be removed instead")
         self._client.mutate(
             "autoscaling", "set_desired_capacity", AutoScalingGroupName=call.target.id, DesiredCapacity=call.nodes,
             HonorCooldown=False,
@@ -124,22 +91,15 @@ class Groups:
     def remove(self, call: Remove, token: str) -> Operation:
         """End named nodes, one call each, lowering the size with each. One that is no member is passed over."""
         handle = Handle("remove", token, call.target.place, call.target.id, ",".join(call.victims))
-        left = self._present(self._found(call.target.id), call.victims)
-        for victim in left:
-            self._client.mutate(
-                "autoscaling", "terminate_instance_in_auto_scaling_group", InstanceId=victim,
-                ShouldDecrementDesiredCapacity=True,
-            )  # fmt: skip
+        there = alive(self._scaling.found(call.target.id))
+        left = [victim for victim in call.victims if victim in there]
+        self._scaling.end(left)
         return Operation(handle.name, self._name, "running" if left else "done")
-
-    def _present(self, group: Answer, victims: tuple[str, ...]) -> list[str]:
-        alive = {one["InstanceId"] for one in group["Instances"] if rules.node_state(one) != "stopping"}
-        return [victim for victim in victims if victim in alive]
 
     def poll(self, operation: Operation) -> Operation:
         """Say how a change of size stands."""
         handle = read(operation)
-        group = self._found(handle.id)
+        group = self._scaling.found(handle.id)
         if handle.call == "remove":
             members = {one["InstanceId"] for one in group["Instances"]}
             gone = not members & set(handle.detail.split(","))
@@ -150,19 +110,7 @@ class Groups:
         running = sum(rules.node_state(one) == "running" for one in group["Instances"])
         if running >= int(handle.detail):
             return Operation(handle.name, self._name, "done")
-        # A launch that failed shows nowhere else; the group goes on trying for ever.
-        fault = self._failed_since(handle.id, handle.begun())
+        fault = self._scaling.failed_since(handle.id, handle.begun())
         if fault:
             return Operation(handle.name, self._name, "failed", fault)
         return Operation(handle.name, self._name, "running")
-
-    def _failed_since(self, name: str, since: datetime) -> str:
-        pages = self._client.pages(
-            "autoscaling", "describe_scaling_activities", "Activities", AutoScalingGroupName=name
-        )  # fmt: skip
-        for activity in pages:
-            if activity["StartTime"] < since:
-                break  # the newest come first
-            if activity["StatusCode"] == "Failed":
-                return str(activity.get("StatusMessage") or "a launch failed without a reason")
-        return ""

@@ -18,7 +18,11 @@ STATES: Mapping[str, MachineState] = {
 
 LIFECYCLES: Mapping[str, MachineState] = {"InService": "running", "Standby": "running", "Detached": "terminated"}
 
+TOKEN_TAG = "scaleahead:token:"  # a tag's name, no secret
+MANAGED_TAG = "scaleahead"
+"""The shipped IAM policies allow changes only of what carries it with the value "managed"."""
 GROUP_TAG = "aws:autoscaling:groupName"
+CLUSTER_TAG, POOL_TAG = "eks:cluster-name", "eks:nodegroup-name"
 
 # EC2 refuses to change these families in place ("Modifying the instance type from ... is not allowed"): they need
 # placement, images or network cards that another instance was not launched with. A launch always works.
@@ -36,9 +40,27 @@ def tags(thing: Answer) -> dict[str, str]:
     return {tag["Key"]: tag.get("Value", "") for tag in thing.get("Tags", ())}
 
 
+def template(told: str) -> dict[str, str]:
+    """Read which launch template a recipe names: its id or name, and after a colon its version."""
+    name, _, version = told.partition(":")
+    found = {"LaunchTemplateId" if name.startswith("lt-") else "LaunchTemplateName": name}
+    return {**found, "Version": version} if version else found
+
+
 def labels(thing: Answer) -> dict[str, str]:
     """Read the tags that are not AWS's own."""
     return {key: value for key, value in tags(thing).items() if not key.startswith("aws:")}
+
+
+def pool_of(group: Answer) -> str:
+    """Name the EKS node group that an Auto Scaling group belongs to, as cluster/name; "" if to none."""
+    told = tags(group)
+    return f"{told[CLUSTER_TAG]}/{told[POOL_TAG]}" if CLUSTER_TAG in told and POOL_TAG in told else ""
+
+
+def machine_of(provider_id: str) -> str:
+    """Read an instance's id from what its node in a cluster is called, such as aws:///us-east-1a/i-0abc."""
+    return provider_id.rpartition("/")[2]
 
 
 def state(instance: Answer) -> MachineState:

@@ -31,9 +31,6 @@ from providers.types import (
     Target,
 )
 
-TOKEN_TAG = "scaleahead:token:"  # a tag's name, no secret
-MANAGED_TAG = "scaleahead"
-"""The shipped IAM policies allow changes only of what carries it with the value "managed"."""
 _RECLAIM = ("marked-for-termination", "marked-for-stop", "marked-for-hibernation")
 _ENDS: Mapping[str, tuple[MachineState, tuple[MachineState, ...]]] = {
     "stop": ("stopped", ("terminated",)),
@@ -180,11 +177,8 @@ class Vms:
     def launch(self, call: Launch, token: str) -> Operation:
         """Launch an instance from a template. EC2 itself remembers the token, for as long as the instance is known."""
         offer = call.offer
-        name, _, version = call.recipe.template.partition(":")
-        template = {"LaunchTemplateId" if name.startswith("lt-") else "LaunchTemplateName": name}
-        if version:
-            template["Version"] = version
-        kept = {MANAGED_TAG: "managed", **call.recipe.labels, "Name": call.name}
+        template = rules.template(call.recipe.template)
+        kept = {rules.MANAGED_TAG: "managed", **call.recipe.labels, "Name": call.name}
         more: dict[str, object] = {}
         if offer.zone:
             more["Placement"] = {"AvailabilityZone": offer.zone}
@@ -244,11 +238,11 @@ class Vms:
 
     def _taken(self, instance: Answer, handle: Handle) -> bool:
         """Whether this very call was taken before, however the instance has changed since."""
-        return rules.tags(instance).get(TOKEN_TAG + handle.call) == handle.token
+        return rules.tags(instance).get(rules.TOKEN_TAG + handle.call) == handle.token
 
     def _begun(self, handle: Handle) -> Operation:
         """Leave the token on the instance. Without it a late repetition is caught by describing first, as ever."""
-        mark = {"Key": TOKEN_TAG + handle.call, "Value": handle.token}
+        mark = {"Key": rules.TOKEN_TAG + handle.call, "Value": handle.token}
         with suppress(ProviderError):
             self._client.mutate("ec2", "create_tags", Resources=[handle.id], Tags=[mark])
         return Operation(handle.name, self._name, "running")

@@ -22,6 +22,7 @@ from providers.simulated.state import (
 )
 from providers.types import (
     Call,
+    Keep,
     Launch,
     MachineState,
     Modify,
@@ -277,6 +278,8 @@ def judged(order: Ordered, at: datetime, machines: Sequence[Machine], group: Gro
             done, error = machines[0].change is None, _lost(machines[0], ("terminated",))
         case Terminate():
             done = machines[0].state == "terminated"
+        case Keep():
+            done = True  # nothing is emptied before it ends here, so nothing is ever to be kept
         case Remove(_, victims):
             done = all(m.state == "terminated" for m in machines if m.id in victims)
         case Resize(_, nodes):
@@ -321,6 +324,8 @@ def digest(call: Call) -> str:
             rest = f"{offer.id} {recipe.template} {sorted(recipe.labels.items())}"
         case Resize(_, nodes):
             rest = str(nodes)
+        case Keep(_, nodes):
+            rest = " ".join(sorted(nodes))
         case Remove(_, victims):
             rest = " ".join(sorted(victims))
         case _:

@@ -30,6 +30,7 @@ from providers.simulated.state import (
 from providers.types import (
     Allocation,
     Call,
+    Keep,
     Launch,
     MachineState,
     Modify,
@@ -218,7 +219,7 @@ class World:
         match call:
             case Launch():
                 return self._launch(call, at, doom)
-            case Resize() | Remove():
+            case Resize() | Remove() | Keep():
                 group = self.group(call.target)
                 if not doom and isinstance(call, Resize):
                     self._resize(group, call.nodes, at)

@@ -400,6 +400,13 @@ async def test_metrics_name_no_job(api: Browser, world: World):
     assert "nothing/here" not in text
 
 
+async def test_metrics_count_the_jobs_that_fell_silent(api: Browser, world: World):
+    world.fill()
+    assert "scaleahead_jobs_silent 1.0" in (await api.get("/metrics")).body.decode()  # the one never heard of
+    world.clock.advance(301)
+    assert "scaleahead_jobs_silent 3.0" in (await api.get("/metrics")).body.decode()
+
+
 async def test_pages_come_with_strict_headers_and_only_from_here(api: Browser):
     for path in ("/", "/docs", "/dashboard/main.js", "/v1/jobs", "/nope"):
         answer = await api.get(path)

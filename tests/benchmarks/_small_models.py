@@ -165,17 +165,30 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
 
 
-def sweep() -> list[Setting]:
-    """List the grid."""
-    sizes = {
+Sizes = dict[str, tuple[tuple[str, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]]
+
+SIZES: dict[str, Sizes] = {
+    "cpu": {
         "transformer": (("plain", "fused"), (48, 128), (1, 2, 4, 8, 16), (16, 32, 64, 128)),
         "lstm": (("plain",), (48, 128), (2, 4, 8, 16, 32), (16, 32, 64, 128)),
         "cnn": (("plain",), (16, 32), (2, 4, 8, 16, 32), (16, 32, 48)),
         "mlp": (("plain",), (48, 128), (16, 32, 64, 128, 256, 512, 1024, 2048), (0,)),
-    }
+    },
+    "cuda": {
+        "transformer": (("plain", "fused"), (512, 1024), (2, 4, 8, 16, 32), (128, 256, 512, 1024)),
+        "lstm": (("plain",), (512, 1024), (16, 32, 64, 128, 256), (64, 128, 256, 512)),
+        "cnn": (("plain",), (64, 128), (8, 16, 32, 64, 128), (64, 128, 192)),
+        "mlp": (("plain",), (1024, 4096), (256, 512, 1024, 2048, 4096, 8192, 16384, 32768), (0,)),
+    },
+}
+"""By device and family: variants, widths, batches, lengths. A GPU is asked at the sizes that people use one for."""
+
+
+def sweep(device: str = "cpu") -> list[Setting]:
+    """List the grid of a device."""
     return [
         Setting(family, variant, width, precision, kept, n, length)
-        for family, (variants, widths, batches, lengths) in sizes.items()
+        for family, (variants, widths, batches, lengths) in SIZES[device].items()
         for variant, width, precision, kept in product(variants, widths, ("float32", "bfloat16"), (False, True))
         for n, length in product(batches, lengths)
     ]

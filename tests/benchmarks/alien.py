@@ -166,7 +166,7 @@ def found(target: str, rows: list[dict[str, object]], forecaster: Forecaster) ->
     ours, theirs = (score.crps(one.quantiles, one.scaled) / np.maximum(size, 1e-9) for one in (own, last))
     kinds, lines = np.array(own.clusters), []
     for seen in SHARES:
-        for kind in ("all", *KINDS):
+        for kind in ("all", *dict.fromkeys(own.clusters)):
             part = (own.seen == seen) & ((kinds == kind) | (kind == "all"))
             inside = [score.inside(own.raw_quantiles[part], own.raw[part], low, 6 - low) for low in (1, 0)]
             mine, base = float(ours[part].mean()), float(theirs[part].mean())

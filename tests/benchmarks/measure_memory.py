@@ -182,6 +182,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, default=TABLE)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--every", type=int, default=1, help="only every n-th point")
+    parser.add_argument("--curve", nargs="*", help="only of curves with these words, such as lstm 512 float32")
     parser.add_argument("--check", type=int, metavar="N", help="compare N points with resident memory")
     parser.add_argument("--resident", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
@@ -191,12 +192,17 @@ def main(arguments: Sequence[str]) -> int:
         for one in check(given.check):
             print(json.dumps({**one, "setting": str(one["setting"]), "ratio": one["resident"] / one["counted"]}))
     else:
-        _write(given.out, given.device, sweep()[:: given.every])
+        words = set(given.curve or ())
+        settings = [one for one in sweep(given.device) if words <= {str(word) for word in one.curve}]
+        _write(given.out, given.device, settings[:: given.every])
     return 0
 
 
 def _write(out: Path, device: str, settings: Sequence[Setting]) -> None:
     about = machine(device)
+    # What a library takes at its first use and keeps belongs to no point.
+    for one in {(one.family, one.precision): one for one in reversed(settings)}.values():
+        _begun(one, device)
     with out.open("w", newline="") as opened:
         table: csv.DictWriter[str] | None = None
         for setting in settings:

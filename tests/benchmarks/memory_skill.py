@@ -1,6 +1,6 @@
 """Edge: how well the project foretells memory at sizes that a run has not seen, on the repository's own measurements.
 
-``python -m tests.benchmarks.memory_skill [--json] [--table FILE]``
+``python -m tests.benchmarks.memory_skill [--json] [--table FILE] [--device cpu|cuda]``
 
 A curve is one model at one width, precision and checkpointing. A walk leads a run over its grid, growing: in batch
 alone, in length alone, in both by turns, or first in one and then in the other. After 1, 2, 3 and 4 regimes all later
@@ -27,7 +27,7 @@ from daemon.types import Floats, History
 from tests.benchmarks.measure_memory import TABLE
 
 ROWS = 12
-MEMORY = "usage.memory_gib"
+MEMORY = {"cpu": "usage.memory_gib", "cuda": "usage.gpu_memory_gib"}
 SHOWN = (1, 2, 3, 4)
 COVERED = 0.985
 NEXT = 2.01
@@ -36,6 +36,7 @@ EDGES = tuple(round(0.3 + 0.05 * place, 2) for place in range(19))
 _PART = 400
 
 Key = tuple[str, ...]
+"""A curve: family, variant, width, precision, checkpointing, device."""
 Grid = Mapping[tuple[int, int], tuple[float, float]]
 """By (batch, length): GiB and seconds."""
 
@@ -55,12 +56,17 @@ class Walk:
     def family(self) -> str:
         return self.curve[0]
 
+    @property
+    def device(self) -> str:
+        return self.curve[-1]
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """Q questions with their answers. ``shown`` int[Q]; ``gib`` and ``seconds`` are the truth, the rest by method."""
 
     family: NDArray[np.str_]
+    device: NDArray[np.str_]
     kind: NDArray[np.str_]
     shown: NDArray[np.int64]
     growth: Floats
@@ -70,13 +76,14 @@ class Asked:
     time: Mapping[str, Floats]
 
 
-def curves(table: Path, device: str = "cpu") -> dict[Key, Grid]:
-    """Read the table: one grid a curve."""
+def curves(table: Path, devices: Sequence[str] = tuple(MEMORY)) -> dict[Key, Grid]:
+    """Read the table: one grid a curve and device."""
     found: dict[Key, dict[tuple[int, int], tuple[float, float]]] = {}
     with table.open(newline="") as opened:
         for row in csv.DictReader(opened):
-            if row["device"] == device:
-                curve = tuple(row[name] for name in ("family", "variant", "width", "precision", "checkpointing"))
+            if row["device"] in devices:
+                named = ("family", "variant", "width", "precision", "checkpointing", "device")
+                curve = tuple(row[name] for name in named)
                 at = int(row["batch_size"]), int(row["seq_len"])
                 found.setdefault(curve, {})[at] = int(row["peak_bytes"]) / 2**30, float(row["step_seconds"])
     return dict(found)
@@ -117,7 +124,7 @@ def _walk(curve: Key, kind: str, way: Sequence[tuple[int, int]], grid: Grid) -> 
 def history(walk: Walk, shown: int) -> History:
     """Make what a job would have reported in its first ``shown`` regimes."""
     settings = {"hp.batch_size": walk.batch, **_sides(walk, walk.length)}
-    told = {**settings, MEMORY: walk.gib, "step_seconds": walk.seconds}
+    told = {**settings, MEMORY[walk.device]: walk.gib, "step_seconds": walk.seconds}
     columns = {name: np.repeat(values[:shown], ROWS) for name, values in told.items()}
     step = np.arange(1, shown * ROWS + 1) * 10
     at_s = 1.8e9 + np.cumsum(columns["step_seconds"] * 10)
@@ -134,7 +141,7 @@ Fitted = Callable[[Sequence[History]], Laws]
 
 
 def ours(fitted: Fitted, walk: Sequence[Walk], shown: Sequence[int]) -> list[tuple[Floats, Floats]]:
-    """Foretell (0.99 quantile in GiB, seconds) of every later regime of each walk."""
+    """Foretell (0.99 quantile in GiB, seconds) of every later regime of each walk, all on one device."""
     found = []
     for start in range(0, len(walk), _PART):
         part, seen = walk[start : start + _PART], shown[start : start + _PART]
@@ -142,7 +149,7 @@ def ours(fitted: Fitted, walk: Sequence[Walk], shown: Sequence[int]) -> list[tup
         longest = max(len(one.batch) - k for one, k in zip(part, seen, strict=True))
         paths = [_ahead(one, k, longest) for one, k in zip(part, seen, strict=True)]
         at = points(law.driver, paths, [longest] * len(part))
-        mean, deviation = law.memory[MEMORY].along(at, (len(part), 1, longest))
+        mean, deviation = law.memory[MEMORY[part[0].device]].along(at, (len(part), 1, longest))
         seconds = at.spread(law.cost.predict(at)[0]).reshape(len(part), longest)
         for row, (one, k) in enumerate(zip(part, seen, strict=True)):
             left = len(one.batch) - k
@@ -168,11 +175,11 @@ def linear(batch: Floats, values: Floats, shown: int) -> Floats:
 def asked(grids: Mapping[Key, Grid], fitted: Mapping[str, Fitted]) -> Asked:
     """Ask every question of every walk; ``fitted[family]`` fits the laws of that family's runs."""
     rows = []
-    for family in sorted({curve[0] for curve in grids}):
+    for family, device in sorted({(curve[0], curve[-1]) for curve in grids}):
         cases = [
             (walk, k)
             for curve, grid in grids.items()
-            if curve[0] == family
+            if (curve[0], curve[-1]) == (family, device)
             for walk in walks(curve, grid)
             for k in SHOWN
             if k < len(walk.batch)
@@ -183,17 +190,17 @@ def asked(grids: Mapping[Key, Grid], fitted: Mapping[str, Fitted]) -> Asked:
             for place in range(k, len(walk.batch)):
                 size = walk.batch * np.maximum(walk.length, 1.0)
                 rows.append((
-                    family, walk.kind, k, size[place] / size[k - 1], walk.gib[place], walk.seconds[place],
+                    family, device, walk.kind, k, size[place] / size[k - 1], walk.gib[place], walk.seconds[place],
                     gib[place - k], walk.gib[k - 1], straight[place - k],
                     seconds[place - k], walk.seconds[k - 1], paced[place - k],
                 ))  # fmt: skip
-    kinds, figures = [row[:2] for row in rows], np.array([row[2:] for row in rows], dtype=float).T
-    family, kind = np.array(kinds).T
+    kinds, figures = [row[:3] for row in rows], np.array([row[3:] for row in rows], dtype=float).T
+    family, device_, kind = np.array(kinds).T
     memory = dict(zip(("scaleahead", "last value", "linear in batch"), figures[4:7], strict=True))
     near = figures[1] <= NEXT
     memory |= {f"{name}, with margin": _widened(memory[name], figures[2], family, near) for name in list(memory)[1:]}
     time = dict(zip(("scaleahead", "last value", "linear in batch"), figures[7:10], strict=True))
-    return Asked(family, kind, figures[0].astype(np.int64), figures[1], figures[2], figures[3], memory, time)
+    return Asked(family, device_, kind, figures[0].astype(np.int64), figures[1], figures[2], figures[3], memory, time)
 
 
 def _widened(foretold: Floats, actual: Floats, family: NDArray[np.str_], near: NDArray[np.bool_]) -> Floats:
@@ -208,9 +215,12 @@ def _widened(foretold: Floats, actual: Floats, family: NDArray[np.str_], near: N
 
 
 def scores(found: Asked) -> list[dict[str, object]]:
-    """Score every method: from two regimes on, one doubling ahead and all; by regimes shown, kind of walk, family."""
+    """Score every method: from two regimes on, one doubling ahead and all; by device, regimes shown, kind, family."""
     firm = found.shown >= 2
     parts = [("all later regimes", firm), ("the next doubling", firm & (found.growth <= NEXT))]
+    for device in dict.fromkeys(found.device):
+        here = firm & (found.device == device)
+        parts += [(f"{device}, all later", here), (f"{device}, next doubling", here & (found.growth <= NEXT))]
     parts += [(f"{k} shown, next doubling", (found.shown == k) & (found.growth <= NEXT)) for k in SHOWN]
     parts += [(f"{k} shown, all later", found.shown == k) for k in SHOWN]
     parts += [(str(kind), firm & (found.kind == kind)) for kind in dict.fromkeys(found.kind)]
@@ -276,9 +286,10 @@ def left_out(grids: Mapping[Key, Grid]) -> tuple[Asked, dict[str, tuple[float, f
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.memory_skill", description=__doc__)
     parser.add_argument("--table", type=Path, default=TABLE)
+    parser.add_argument("--device", choices=tuple(MEMORY), nargs="+", default=list(MEMORY), help="whose rows")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(arguments)
-    found, edges = left_out(curves(given.table))
+    found, edges = left_out(curves(given.table, given.device))
     rows = scores(found)
     if given.json:
         print(json.dumps({"edges": edges, "rows": rows}, indent=1))

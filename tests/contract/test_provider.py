@@ -7,6 +7,7 @@ and the few switches with which a test makes its cloud misbehave.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 import pytest
@@ -20,6 +21,7 @@ from providers.clock import VirtualClock
 from providers.errors import AnswerLost, Incompatible, NoCapacity, NotFound, QuotaExceeded, Throttled, WrongState
 from providers.gcp.client import Client as GceClient
 from providers.gcp.provider import Gcp
+from providers.kubernetes import Clusters
 from providers.simulated.cloud import Cloud
 from providers.simulated.provider import Simulated
 from providers.simulated.remote import Remote
@@ -49,7 +51,9 @@ from tests.emulators.aws import Emulator
 from tests.emulators.aws import Fault as AwsFault
 from tests.emulators.gce import Emulator as Gce
 from tests.emulators.gce import Fault as GceFault
+from tests.emulators.kubernetes import Kubernetes
 from tests.providers.simulated.offers import FAR, LARGE, NOW, OFFERS, SMALL, SPOT
+from tests.providers.test_kubernetes import written
 
 
 class Whole(Provider, Inventory, Protocol):
@@ -144,12 +148,12 @@ class AwsWorld:
     small, large, far, spot = SMALL, LARGE, FAR, SPOT
     quota = "Running On-Demand Standard"
 
-    def __init__(self, emulator: Emulator, clock: VirtualClock) -> None:
+    def __init__(self, emulator: Emulator, clock: VirtualClock, clusters: Clusters | None = None) -> None:
         self._emulator, self._clock = emulator, clock
         known = Catalog({offer.id: offer for offer in OFFERS})
         budget = Budget(clock)
         client = Client("us-east-1", budget, emulator.url, FAKE_KEYS)
-        self.provider: Whole = Aws("aws", client, client, known, clock)
+        self.provider: Whole = Aws("aws", client, client, known, clock, clusters)
         emulator.forbid("m7i.*", "p4d.*")
         tags = [{"Key": "scaleahead", "Value": "demo"}]
         self._ec2 = emulator.client("ec2")
@@ -161,13 +165,16 @@ class AwsWorld:
             TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
         )  # fmt: skip
         self.vm = Target("aws", "vm", launched["Instances"][0]["InstanceId"], "us-east-1a")
+        self.group = self._sized(emulator, tags)
+        self.wait()
+
+    def _sized(self, emulator: Emulator, tags: list[dict[str, str]]) -> Target:
         emulator.client("autoscaling").create_auto_scaling_group(
             AutoScalingGroupName="nodes-1", MinSize=1, MaxSize=4, DesiredCapacity=2, AvailabilityZones=["us-east-1a"],
             LaunchTemplate={"LaunchTemplateName": "trainer", "Version": "$Default"},
             Tags=[{**tags[0], "PropagateAtLaunch": True}],
         )  # fmt: skip
-        self.group = Target("aws", "group", "nodes-1", "us-east-1")
-        self.wait()
+        return Target("aws", "group", "nodes-1", "us-east-1")
 
     def wait(self) -> None:
         self._clock.advance(300)
@@ -191,6 +198,14 @@ class AwsWorld:
         return sum(one["State"]["Name"] != "terminated" for one in alone)
 
 
+class EksWorld(AwsWorld):
+    """The same, its group a node group of EKS, with or without a way to ask its cluster."""
+
+    def _sized(self, emulator: Emulator, tags: list[dict[str, str]]) -> Target:
+        emulator.pool("research", "nodes-1", "trainer", 2, (1, 4), tags={tags[0]["Key"]: tags[0]["Value"]})
+        return Target("aws", "pool", "research/nodes-1", "us-east-1")
+
+
 ACTIONS = {"launch": "RunInstances", "stop": "StopInstances"}
 FAKE_KEYS = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
 
@@ -203,6 +218,34 @@ def aws() -> Iterator[World]:
     try:
         yield AwsWorld(emulator, clock)
     finally:
+        emulator.close()
+
+
+@contextmanager
+def eks() -> Iterator[World]:
+    clock = VirtualClock(NOW)
+    emulator = Emulator(clock, update_seconds=0)
+    emulator.start()
+    try:
+        yield EksWorld(emulator, clock)
+    finally:
+        emulator.close()
+
+
+@contextmanager
+def eks_with_its_cluster(folder: Path) -> Iterator[World]:
+    clock = VirtualClock(NOW)
+    emulator, cluster = Emulator(clock, update_seconds=0), Kubernetes(clock)
+    cluster.machines = emulator.machines
+    emulator.start()
+    cluster.start()
+    file = written(folder, cluster.url, {"token": "secret"})
+    clusters = Clusters(str(file), {}, Budget(clock), clock)
+    try:
+        yield EksWorld(emulator, clock, clusters)
+    finally:
+        clusters.close()
+        cluster.close()
         emulator.close()
 
 
@@ -263,11 +306,19 @@ def gcp() -> Iterator[World]:
 
 
 WORLDS = {"simulated": in_process, "simulated over http": over_http, "aws": aws, "gcp": gcp}
+SIZED = {**WORLDS, "eks": eks}
 
 
 @pytest.fixture(params=WORLDS)
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     with WORLDS[request.param]() as world:
+        yield world
+
+
+@pytest.fixture(params=[*SIZED, "eks with its cluster"])
+def sized(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    """A world for the laws of groups: these also hold for groups of a cluster's nodes."""
+    with SIZED[request.param]() if request.param in SIZED else eks_with_its_cluster(tmp_path) as world:
         yield world
 
 
@@ -413,43 +464,43 @@ def test_a_failed_operation_says_so_in_its_value(world: World):
     assert world.provider.describe(world.vm).state == "running"
 
 
-def test_what_is_not_there_is_not_found(world: World):
-    for target in (replace(world.vm, id="vm-none"), replace(world.group, id="no-group")):
+def test_what_is_not_there_is_not_found(sized: World):
+    for target in (replace(sized.vm, id="vm-none"), replace(sized.group, id=f"{sized.group.id}-none")):
         with pytest.raises(NotFound):
-            world.provider.describe(target)
+            sized.provider.describe(target)
     with pytest.raises(NotFound):
-        world.provider.perform(Stop(replace(world.vm, id="vm-none")), "s")
+        sized.provider.perform(Stop(replace(sized.vm, id="vm-none")), "s")
 
 
 # Routes and offers.
 
 
-def test_offers_are_priced_and_hold_the_present_one(world: World):
-    offers = {offer.id: offer for offer in world.provider.offers(world.vm)}
-    assert {world.small.id, world.large.id, world.spot.id} <= set(offers)
-    price = offers[world.large.id].price
+def test_offers_are_priced_and_hold_the_present_one(sized: World):
+    offers = {offer.id: offer for offer in sized.provider.offers(sized.vm)}
+    assert {sized.small.id, sized.large.id, sized.spot.id} <= set(offers)
+    price = offers[sized.large.id].price
     assert price is not None
     assert price.usd_per_hour > 0
     assert price.source
-    sizes = {offer.id for offer in world.provider.offers(world.group)}
-    assert with_nodes(world.small, 3).id in sizes
+    sizes = {offer.id for offer in sized.provider.offers(sized.group)}
+    assert with_nodes(sized.small, 3).id in sizes
 
 
-def test_routes_name_the_way(world: World):
-    now = world.provider.describe(world.vm)
-    assert world.provider.route(now, world.small) == Same()
-    for offer in (world.far, world.spot):
-        route = world.provider.route(now, offer)
+def test_routes_name_the_way(sized: World):
+    now = sized.provider.describe(sized.vm)
+    assert sized.provider.route(now, sized.small) == Same()
+    for offer in (sized.far, sized.spot):
+        route = sized.provider.route(now, offer)
         assert isinstance(route, Replace)
         assert route.reason
-    nodes = world.provider.describe(world.group)
-    assert world.provider.route(nodes, with_nodes(world.small, 2)) == Same()
-    assert world.provider.route(nodes, with_nodes(world.small, 4)) == Grow(4)
-    assert world.provider.route(nodes, world.small) == Shrink(1)
+    nodes = sized.provider.describe(sized.group)
+    assert sized.provider.route(nodes, with_nodes(sized.small, 2)) == Same()
+    assert sized.provider.route(nodes, with_nodes(sized.small, 4)) == Grow(4)
+    assert sized.provider.route(nodes, sized.small) == Shrink(1)
     with pytest.raises(Incompatible):
-        world.provider.route(nodes, with_nodes(world.large, 2))
+        sized.provider.route(nodes, with_nodes(sized.large, 2))
     with pytest.raises(Incompatible):
-        world.provider.route(nodes, with_nodes(world.small, 9))
+        sized.provider.route(nodes, with_nodes(sized.small, 9))
 
 
 def test_a_route_refuses_what_a_quota_forbids_before_anything_stops(world: World):
@@ -473,18 +524,18 @@ def test_an_incompatible_modification_is_refused_and_changes_nothing(world: Worl
 # Launching and labels.
 
 
-def test_a_launch_happens_once_and_is_found_by_its_labels(world: World):
-    before = world.machines()
-    first = world.provider.perform(launch(world), "l")
+def test_a_launch_happens_once_and_is_found_by_its_labels(sized: World):
+    before = sized.machines()
+    first = sized.provider.perform(launch(sized), "l")
     assert first.made is not None
-    assert world.provider.perform(launch(world), "l").made == first.made
-    done(world, first)
-    assert world.machines() == before + 1
-    (found,) = world.provider.labelled("action", "next-1")
+    assert sized.provider.perform(launch(sized), "l").made == first.made
+    done(sized, first)
+    assert sized.machines() == before + 1
+    (found,) = sized.provider.labelled("action", "next-1")
     assert (found.target, found.state) == (first.made, "running")
-    assert {a.target for a in world.provider.labelled("scaleahead")} == {world.vm, world.group, first.made}
-    done(world, world.provider.perform(Terminate(first.made), "x"))
-    assert world.provider.labelled("action") == []
+    assert {a.target for a in sized.provider.labelled("scaleahead")} == {sized.vm, sized.group, first.made}
+    done(sized, sized.provider.perform(Terminate(first.made), "x"))
+    assert sized.provider.labelled("action") == []
 
 
 def test_a_launch_without_capacity_makes_nothing(world: World):
@@ -497,46 +548,46 @@ def test_a_launch_without_capacity_makes_nothing(world: World):
 # Groups.
 
 
-def test_a_group_grows_to_an_absolute_size(world: World):
-    operation = world.provider.perform(Resize(world.group, 4), "r")
-    assert world.provider.describe(world.group).state == "pending"
-    done(world, operation)
-    found = world.provider.describe(world.group)
-    assert (found.state, found.offer.id) == ("running", with_nodes(world.small, 4).id)
-    assert found.offer.price.usd_per_hour == pytest.approx(4 * world.small.price.usd_per_hour)
+def test_a_group_grows_to_an_absolute_size(sized: World):
+    operation = sized.provider.perform(Resize(sized.group, 4), "r")
+    assert sized.provider.describe(sized.group).state == "pending"
+    done(sized, operation)
+    found = sized.provider.describe(sized.group)
+    assert (found.state, found.offer.id) == ("running", with_nodes(sized.small, 4).id)
+    assert found.offer.price.usd_per_hour == pytest.approx(4 * sized.small.price.usd_per_hour)
     assert len({node.id for node in found.nodes}) == 4
-    assert world.provider.perform(Resize(world.group, 4), "again").state == "done"
-    assert len(world.provider.describe(world.group).nodes) == 4
+    assert sized.provider.perform(Resize(sized.group, 4), "again").state == "done"
+    assert len(sized.provider.describe(sized.group).nodes) == 4
 
 
-def test_a_group_is_not_made_smaller_by_a_size_while_its_new_node_boots(world: World):
+def test_a_group_is_not_made_smaller_by_a_size_while_its_new_node_boots(sized: World):
     """The cloud would choose which node to end, perhaps one at work."""
-    world.provider.perform(Resize(world.group, 3), "r")
-    assert [node.state for node in world.provider.describe(world.group).nodes].count("pending") == 1
+    sized.provider.perform(Resize(sized.group, 3), "r")
+    assert [node.state for node in sized.provider.describe(sized.group).nodes].count("pending") == 1
     with pytest.raises(WrongState):
-        world.provider.perform(Resize(world.group, 2), "back")
-    world.wait()
-    assert len(world.provider.describe(world.group).nodes) == 3
+        sized.provider.perform(Resize(sized.group, 2), "back")
+    sized.wait()
+    assert len(sized.provider.describe(sized.group).nodes) == 3
 
 
-def test_a_group_shrinks_by_the_named_nodes_and_only_those(world: World):
-    keep, victim = (node.id for node in world.provider.describe(world.group).nodes)
-    call = Remove(world.group, (victim,))
-    done(world, world.provider.perform(call, "r"))
-    assert [node.id for node in world.provider.describe(world.group).nodes] == [keep]
-    assert world.provider.describe(world.group).offer.nodes == 1
-    assert world.provider.perform(call, "again").state == "done"
-    world.wait()
-    assert [node.id for node in world.provider.describe(world.group).nodes] == [keep]
+def test_a_group_shrinks_by_the_named_nodes_and_only_those(sized: World):
+    keep, victim = (node.id for node in sized.provider.describe(sized.group).nodes)
+    call = Remove(sized.group, (victim,))
+    done(sized, sized.provider.perform(call, "r"))
+    assert [node.id for node in sized.provider.describe(sized.group).nodes] == [keep]
+    assert sized.provider.describe(sized.group).offer.nodes == 1
+    assert sized.provider.perform(call, "again").state == "done"
+    sized.wait()
+    assert [node.id for node in sized.provider.describe(sized.group).nodes] == [keep]
 
 
-def test_a_group_that_finds_no_capacity_says_so_and_can_be_taken_back(world: World):
-    world.exhaust(world.small)
-    operation = world.provider.perform(Resize(world.group, 3), "r")
-    world.wait()
-    operation = world.provider.poll(operation)
+def test_a_group_that_finds_no_capacity_says_so_and_can_be_taken_back(sized: World):
+    sized.exhaust(sized.small)
+    operation = sized.provider.perform(Resize(sized.group, 3), "r")
+    sized.wait()
+    operation = sized.provider.poll(operation)
     assert operation.state == "failed"
     assert "capacity" in (operation.error or "")
-    assert len(world.provider.describe(world.group).nodes) == 2
-    done(world, world.provider.perform(Resize(world.group, 2), "back"))
-    assert world.provider.describe(world.group).state == "running"
+    assert len(sized.provider.describe(sized.group).nodes) == 2
+    done(sized, sized.provider.perform(Resize(sized.group, 2), "back"))
+    assert sized.provider.describe(sized.group).state == "running"

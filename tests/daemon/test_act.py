@@ -22,10 +22,23 @@ from daemon.act import (
     stage_seconds,
 )
 from daemon.types import CLOSED, Action, Checkpoint, JobStatus, Stage
-from providers.errors import Incompatible, NoCapacity, NotFound, NotPermitted, ProviderError, Throttled, Unavailable
+from providers.errors import (
+    Busy,
+    Incompatible,
+    NoCapacity,
+    NotFound,
+    NotPermitted,
+    ProviderError,
+    Throttled,
+    Unavailable,
+)
 from providers.types import (
     Allocation,
+    Grow,
     InPlace,
+    Keep,
+    Launch,
+    LaunchRecipe,
     MachineState,
     Modify,
     Node,
@@ -108,16 +121,19 @@ def test_a_call_whose_effect_is_not_visible_is_not_repeated_at_once() -> None:
     assert advance(stopping, out, TRAINING, late, PATIENCE) == Perform(Stop(TARGET))
 
 
-def test_nothing_is_called_while_a_call_of_the_owner_before_may_be_on_its_way() -> None:
-    """Not the same call, nor another: the old owner's may arrive at any moment of its grace."""
+def test_after_a_takeover_a_stop_is_repeated_at_once_and_everything_else_waits_out_the_grace() -> None:
+    """A stop must not wait, or the job goes on; anything else could meet the old owner's call on its way."""
     patience = Patience(repeat=1.0)
-    for stage, state in (("stopping", "running"), ("starting", "stopped"), ("rolling_back", "stopped")):
+    early, late = NOW + timedelta(seconds=24.9), NOW + timedelta(seconds=25)
+    stopping = action(stage="stopping", stopped_by_us=True)
+    left = view(pending=Stop(TARGET), pending_since=NOW, inherited_at=NOW)
+    assert advance(stopping, left, JobStatus(), early, patience) == Perform(Stop(TARGET))
+    for stage in ("modifying", "starting", "rolling_back"):
         acting = action(stage=stage, stopped_by_us=True, stage_at=NOW, deadline=NOW + timedelta(seconds=900))
-        left = replace(
-            view(state, wanted=OLD if stage == "rolling_back" else NEW),  # type: ignore[arg-type]
-            pending=Stop(acting.target), pending_since=NOW, inherited_at=NOW,
+        left = view(
+            "stopped", wanted=OLD if stage == "rolling_back" else NEW,
+            pending=Stop(TARGET), pending_since=NOW, inherited_at=NOW,
         )  # fmt: skip
-        early, late = NOW + timedelta(seconds=24.9), NOW + timedelta(seconds=25)
         step = advance(acting, left, JobStatus(), early, patience)
         assert step == Wait("a call of the owner before may still be on its way"), stage
         assert isinstance(advance(acting, left, JobStatus(), late, patience), Perform), stage
@@ -276,6 +292,80 @@ def test_a_group_whose_nodes_are_not_known_is_never_made_smaller_than_they_are()
     seen = CloudView(Allocation(group, "pending", new, nodes), Shrink(2))
     assert isinstance(advance(growing, seen, TRAINING, NOW, PATIENCE), Wait)
     assert isinstance(advance(growing, CloudView(None, Shrink(2)), TRAINING, NOW, PATIENCE), Wait)
+
+
+def _shrinking(*nodes: Node, route: Route) -> Step:
+    """Take a shrink from two nodes to one back, node b being the one that was to go."""
+    group, two = replace(TARGET, kind="pool"), replace(OLD, nodes=2)
+    going = action(
+        stage="rolling_back", route="shrink", target=group, old=two, new=OLD, victims=("b",), nodes=("a", "b")
+    )
+    return advance(going, CloudView(Allocation(group, "running", two, nodes), route), TRAINING, NOW, PATIENCE)
+
+
+def test_a_node_that_was_emptied_in_vain_takes_work_again_before_the_action_ends() -> None:
+    staying, leaving = Node("a", "running"), Node("b", "running", leaving=True)
+    assert _shrinking(staying, leaving, route=Same()) == Perform(Keep(replace(TARGET, kind="pool"), ("b",)))
+    assert _shrinking(staying, leaving, route=Grow(2)) == Perform(Keep(replace(TARGET, kind="pool"), ("b",)))
+    ended = _shrinking(staying, replace(leaving, leaving=False), route=Same())
+    assert isinstance(ended, Enter)
+    assert ended.stage == "rolled_back"
+
+
+def test_a_node_that_somebody_else_empties_or_that_is_ending_is_not_kept() -> None:
+    for other in (Node("c", "running", leaving=True), Node("b", "stopping", leaving=True)):
+        ended = _shrinking(Node("a", "running"), other, route=Same())
+        assert isinstance(ended, Enter)
+        assert ended.stage == "rolled_back"
+
+
+@pytest.mark.parametrize("fault", [Incompatible("a pod would be lost"), NotPermitted("no"), ProviderError("it failed")])
+def test_a_change_of_size_that_is_refused_for_good_is_not_asked_for_again(fault: ProviderError) -> None:
+    group, two = replace(TARGET, kind="pool"), replace(OLD, nodes=2)
+    going = action(stage="resizing", route="grow", target=group, old=OLD, new=two, nodes=("a",))
+    seen = CloudView(Allocation(group, "running", OLD, (Node("a", "running"),)), Grow(2), fault=fault)
+    step = advance(going, seen, TRAINING, NOW, PATIENCE)
+    assert isinstance(step, Enter)
+    assert step.stage == "rolling_back"
+    busy = advance(going, replace(seen, fault=Busy("another update")), TRAINING, NOW, PATIENCE)
+    assert busy == Perform(Resize(group, 2))
+
+
+def test_a_group_whose_way_back_is_not_known_is_not_counted_as_taken_back() -> None:
+    """The pre-flight did not answer: the size may still be the new one, and nodes would come and cost money."""
+    group = replace(TARGET, kind="group")
+    growing = action(stage="rolling_back", route="grow", target=group, nodes=("a", "b"))
+    unknown = CloudView(Allocation(group, "running", replace(NEW, nodes=3)), None, fault=Unavailable("no answer"))
+    assert isinstance(advance(growing, unknown, TRAINING, NOW, PATIENCE), Wait)
+    late = advance(growing, unknown, TRAINING, NOW + timedelta(hours=2), PATIENCE)
+    assert isinstance(late, Enter)
+    assert late.stage == "needs_human"
+
+
+def test_a_launch_of_unknown_outcome_is_asked_again_whatever_the_old_machine_does() -> None:
+    """Cancelling would leave a machine that nobody knows of, and that costs money."""
+    launch = Launch(LaunchRecipe("t", {"scaleahead-action": "a1", "scaleahead-job": "bert"}), NEW, "scaleahead-a1")
+    launching = action(stage="launching", route="replace", recipe=LaunchRecipe("t"))
+    seen = CloudView(None, fault=NotFound("no such machine"), pending=launch, pending_since=NOW)
+    assert advance(launching, seen, TRAINING, NOW + timedelta(seconds=31), PATIENCE) == Perform(launch)
+    known = advance(launching, replace(seen, pending=None), TRAINING, NOW, PATIENCE)
+    assert isinstance(known, Enter)
+    assert known.stage == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("stage", "route"), [("stopping", "in_place"), ("stopping", "release"), ("switching", "replace")]
+)
+def test_a_job_that_went_on_after_its_checkpoint_is_not_stopped(stage: Stage, route: str) -> None:
+    """Stops were refused until the job's own deadline had passed: what it did since would be lost."""
+    saved = action(stage=stage, route=route, asked_at=NOW, checkpoint=Checkpoint("c", 1))
+    step = advance(saved, view(), TRAINING, NOW, PATIENCE)
+    assert isinstance(step, Enter)
+    assert step.stage == "cancelled"
+    ready = replace(TRAINING, state="ready")
+    assert advance(saved, view(), ready, NOW, PATIENCE) == Perform(Stop(TARGET))
+    out = view(pending=Stop(TARGET), pending_since=NOW)
+    assert isinstance(advance(saved, out, TRAINING, NOW, PATIENCE), Wait)
 
 
 def test_only_a_move_that_ends_with_the_return_shows_how_long_a_return_takes() -> None:

@@ -113,6 +113,31 @@ def test_deadline_and_budget_are_chances_over_the_trajectories() -> None:
     assert found.options[0].over_budget == 1.0
 
 
+def test_spot_is_charged_for_its_interruptions() -> None:
+    cheap = replace(MIDDLE, buying="spot")
+    seen = case(growing(at=99), current=LARGE, candidates=[Candidate(cheap)])
+    lost = (seen.move.notice_seconds + seen.move.boot_seconds + seen.move.restore_seconds + 300) / 3600
+    stay, spot = weigh(replace(seen, interrupted={cheap.id: 0.5})).options
+    plain = weigh(replace(seen, candidates=[Candidate(MIDDLE)], interrupted={cheap.id: 0.5})).options[1]
+    assert spot.stretch == pytest.approx(1 + 0.5 * lost)
+    assert plain.stretch == stay.stretch == 1.0
+    working, pause = plain.hours.mean - plain.pause_seconds / 3600, spot.pause_seconds / 3600
+    assert spot.hours.mean == pytest.approx(working * spot.stretch + pause)
+    assert spot.usd.mean > plain.usd.mean
+    two = replace(cheap, nodes=2)
+    both = weigh(replace(seen, candidates=[Candidate(two)], interrupted={two.id: 0.5})).options[1]
+    assert both.stretch == pytest.approx(1 + lost), "each node of a group is taken back by itself"
+
+
+def test_spot_that_one_runs_on_is_charged_as_well() -> None:
+    here = replace(SMALL, buying="spot")
+    calm, rough = (
+        weigh(case(growing(at=99), current=here, candidates=[], interrupted={here.id: rate})) for rate in (0.0, 2.0)
+    )
+    assert rough.options[0].hours.mean == pytest.approx(calm.options[0].hours.mean * rough.options[0].stretch)
+    assert rough.options[0].stretch > 1.0
+
+
 def test_without_step_times_only_staying_is_known() -> None:
     empty = Forecast("job", NOW, 0, np.array([], dtype=np.int64), np.array([1.0]), {})
     found = weigh(replace(case(growing()), forecast=empty))

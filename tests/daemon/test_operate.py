@@ -10,7 +10,7 @@ import pytest
 from daemon.act import Patience
 from daemon.hook import HookError
 from daemon.operate import NotTrusted, Operator
-from daemon.store.base import Conflict, OverBudget, Store
+from daemon.store.base import Conflict, OverBudget, Stale, Store
 from daemon.store.open import open_store
 from daemon.types import Action, Charge, Checkpoint, Decision, Job, JobStatus
 from policies.types import Choice, Mode, Option, Settings, Situation, Spread
@@ -48,6 +48,7 @@ class World:
         self.mode = mode
         self.reached: list[str] = []
         self.kill_at: int | None = None
+        self.stand_still_at = ""
         self.deaf = False
         self.asked: list[datetime] = []
         self.boots = 0
@@ -80,6 +81,9 @@ class World:
 
     def _failpoint(self, name: str) -> None:
         self.reached.append(name)
+        if name == self.stand_still_at:
+            self.stand_still_at = ""
+            self.clock.advance(60)
         if self.kill_at is not None and len(self.reached) - 1 == self.kill_at:
             raise Killed(name)
 
@@ -302,7 +306,7 @@ async def test_a_person_who_starts_the_machine_meanwhile_is_no_fault(tmp_path: P
     world.cloud.meddle(Start(world.target))
     await world.settle()
     assert world.cloud.machine("vm-1").state == "running"
-    assert world.stage() in ("done", "needs_human", "rolled_back")
+    assert world.stage() in ("done", "needs_human", "rolled_back", "cancelled")
 
 
 async def test_two_actions_on_one_machine_are_refused(tmp_path: Path) -> None:
@@ -474,3 +478,74 @@ async def test_a_launch_whose_outcome_stays_unknown_is_for_a_person(tmp_path: Pa
     world.intend(decision)
     await world.settle()
     assert world.stage() == "needs_human"
+
+
+async def test_a_launch_that_was_lost_and_then_throttled_is_made_once(tmp_path: Path) -> None:
+    """A repetition under another token would have launched, and paid for, a second machine."""
+    world = World(tmp_path / "s.sqlite", recipe=LaunchRecipe("train"))
+    world.cloud.barrier(Barrier("m5.*", "r5.*", "families differ"))
+    world.cloud.fault(Fault("launch", "AnswerLost", "after_applied"))
+    await begun(world, "replace")
+    while not any(record.call == "launch" for record in world.cloud.records()):
+        await world.turn()
+    world.cloud.fault(Fault("launch", "Throttled", "before"))
+    await world.settle()
+    assert world.stage() == "done"
+    assert len({record.token for record in world.cloud.records() if record.call == "launch"}) == 1
+
+
+async def test_a_launch_whose_answer_the_action_never_learned_is_taken_up(tmp_path: Path) -> None:
+    """Killed between the record of the answer and the action: the machine is known by the record alone."""
+    world = World(tmp_path / "s.sqlite", recipe=LaunchRecipe("train"))
+    world.cloud.barrier(Barrier("m5.*", "r5.*", "families differ"))
+    world.deaf = True
+    await begun(world, "replace")
+    world.kill_at = world.reached.index("intent.committed") + 4
+    with pytest.raises(Killed, match=r"call\.resolved\.launch"):
+        await world.settle()
+    world.die()
+    world.start()
+    await world.settle()
+    assert world.stage() == "rolled_back"
+    assert world.effects() == {"launch": 1, "terminate": 1}
+
+
+@pytest.mark.parametrize("error", ["Throttled", "WrongState", "NotPermitted"])
+async def test_a_refused_call_is_not_repeated_at_once(tmp_path: Path, error: str) -> None:
+    world = World(tmp_path / "s.sqlite")
+    world.cloud.fault(Fault("stop", error, "before", times=1000))  # type: ignore[arg-type]
+    await begun(world)
+    for _ in range(24):
+        await world.turn()
+    tried = [record.at for record in world.cloud.records() if record.call == "stop"]
+    assert 2 <= len(tried) <= 5
+    assert len(set(tried)) == len(tried)
+
+
+async def test_no_capacity_for_either_machine_is_asked_again_only_now_and_then(tmp_path: Path) -> None:
+    world = World(tmp_path / "s.sqlite")
+    world.cloud.shortage(Shortage(LARGE.id))
+    await begun(world)
+    while world.cloud.machine("vm-1").state != "stopped":
+        await world.turn()
+    world.cloud.shortage(Shortage(SMALL.id))
+    for _ in range(120):
+        await world.turn()
+    assert 5 <= len([record for record in world.cloud.records() if record.call == "start"]) <= 14
+    world.cloud.relieve(SMALL.id)
+    await world.settle()
+    assert world.stage() == "rolled_back"
+    assert world.cloud.machine("vm-1").state == "running"
+
+
+async def test_a_call_that_comes_long_after_its_record_is_not_made(tmp_path: Path) -> None:
+    """The process was suspended between the check of its lease and the call: another may be past this by now."""
+    world = World(tmp_path / "s.sqlite")
+    await begun(world)
+    world.stand_still_at = "call.recorded.stop"
+    with pytest.raises(Stale, match="it is not made"):
+        await world.settle()
+    assert world.effects() == {}
+    await world.settle()
+    assert world.stage() == "done"
+    assert world.effects() == {"stop": 1, "modify": 1, "start": 1}

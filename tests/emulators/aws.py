@@ -1,4 +1,4 @@
-"""Edge: a strict AWS on loopback, laid over moto: what EC2 and Auto Scaling enforce and moto lets pass.
+"""Edge: a strict AWS on loopback, laid over moto: what EC2, Auto Scaling and EKS enforce and moto lets pass.
 
 ``python -m tests.emulators.aws --port 4580`` serves one that a provider's ``endpoint`` may point at. In tests it runs
 under a virtual clock, takes scripted faults, records every call, and may ask before each mutation for its intent.
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from io import BytesIO
+from typing import Any
 from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 
@@ -30,6 +31,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import make_server
 
 from providers.clock import Clock, SystemClock
+from tests.emulators import eks
 
 RULES = "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html"
 
@@ -37,7 +39,7 @@ CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "st
 MUTATIONS = frozenset({
     "StopInstances", "StartInstances", "ModifyInstanceAttribute", "RunInstances", "TerminateInstances", "CreateTags",
     "SetDesiredCapacity", "TerminateInstanceInAutoScalingGroup",
-})  # fmt: skip
+}) | eks.MUTATIONS  # fmt: skip
 QUOTAS = {
     "L-1216C47A": ("Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances", "acdhimrtz", False),
     "L-DB2E81BA": ("Running On-Demand G and VT instances", "gv", False),
@@ -114,9 +116,12 @@ class Emulator:
         stop_seconds: float = 40.0,
         boot_seconds: float = 30.0,
         visible_seconds: float = 0.0,
+        update_seconds: float = 20.0,
     ) -> None:
         self.ask = ask
         self.complaints: list[str] = []
+        self.denied: list[str] = []
+        self._clients: dict[tuple[str, str], Any] = {}
         self.calls: list[Called] = []
         self._clock = clock
         self._stop, self._boot = timedelta(seconds=stop_seconds), timedelta(seconds=boot_seconds)
@@ -133,7 +138,9 @@ class Emulator:
         self._prices: dict[str, float] = {}
         self._spot: list[tuple[str, str, float]] = []
         self._lock = threading.RLock()
+        self.region = "us-east-1"
         self._moto = DomainDispatcherApplication(create_backend_app)
+        self.eks = eks.Eks(clock, Refusal, self._scale, self._scaled, update_seconds)
         self.url = ""
 
     # Life.
@@ -159,9 +166,11 @@ class Emulator:
 
     def client(self, service: str, region: str = "us-east-1"):
         """Make the SDK's client of it, as another user of the account."""
-        return boto3.client(
-            service, region, endpoint_url=self.url, aws_access_key_id="test", aws_secret_access_key="test"
-        )  # fmt: skip
+        if (service, region) not in self._clients:
+            self._clients[service, region] = boto3.client(
+                service, region, endpoint_url=self.url, aws_access_key_id="test", aws_secret_access_key="test"
+            )  # fmt: skip
+        return self._clients[service, region]
 
     def fault(self, fault: Fault) -> None:
         """Script a fault."""
@@ -208,6 +217,25 @@ class Emulator:
         images = ec2_backends[DEFAULT_ACCOUNT_ID][region].describe_images(filters={"architecture": ["x86_64"]})
         return next(image.id for image in images if image.virtualization_type == "hvm")
 
+    def pool(
+        self, cluster: str, name: str, template: str, size: int, bounds: tuple[int, int], **more: Any
+    ) -> eks.Nodegroup:
+        """Make a node group of EKS, over a group of Auto Scaling that carries the same tags and EKS's own."""
+        tags = {**more.get("tags", {}), "eks:cluster-name": cluster, "eks:nodegroup-name": name}
+        group = f"eks-{name}-{uuid.uuid4()}"
+        self.client("autoscaling").create_auto_scaling_group(
+            AutoScalingGroupName=group, MinSize=bounds[0], MaxSize=bounds[1], DesiredCapacity=size,
+            AvailabilityZones=[f"{self.region}a"],
+            LaunchTemplate={"LaunchTemplateName": template, "Version": "$Default"},
+            Tags=[{"Key": key, "Value": value, "PropagateAtLaunch": False} for key, value in tags.items()],
+        )  # fmt: skip
+        return self.eks.add(cluster, name, group, bounds, **more)
+
+    def machines(self) -> list[str]:
+        """Name the running machines as their nodes in a cluster do."""
+        found = ec2_backends[DEFAULT_ACCOUNT_ID][self.region].all_instances()
+        return [f"aws:///{one.placement.zone}/{one.id}" for one in found if one.state == "running"]
+
     # A request's way.
 
     def __call__(self, environ: dict, start_response: Callable) -> Iterator[bytes]:
@@ -232,16 +260,31 @@ class Emulator:
         return iter([body])
 
     def _answer(self, request: _Request) -> tuple[str, list, bytes]:
-        if request.action in MUTATIONS and self.ask is not None:
+        dry = request.service == "ec2" and request.parameters.get("DryRun", "").lower() == "true"
+        if request.action in MUTATIONS and self.ask is not None and not dry:
             complaint = self.ask(request.action, request.parameters)
             if complaint:
                 self.complaints.append(complaint)
                 raise Refusal("NoIntent", complaint)
         self._fail(request.action, after=False)
+        self._permit(request, dry)
+        if request.service == "eks":
+            answer = _json(self.eks.answer(request.action, request.parameters))
+            self._fail(request.action, after=True)
+            return answer
         handler = getattr(self, f"_do_{re.sub(r'(?<!^)(?=[A-Z])', '_', request.action).lower()}", None)
         answer = handler(request) if handler else self._forward(request)
         self._fail(request.action, after=True)
         return answer
+
+    def _permit(self, request: _Request, dry: bool) -> None:
+        """Refuse what is not allowed; EC2 answers a dry run of anything else before it looks at the state."""
+        if any(fnmatchcase(request.action, action) for action in self.denied):
+            code = {"ec2": "UnauthorizedOperation", "autoscaling": "AccessDenied"}.get(request.service)
+            raise Refusal(code or "AccessDeniedException", f"not authorized to perform: {request.action}", 403)
+        if dry:
+            message = "Request would have succeeded, but DryRun flag is set."
+            raise Refusal("DryRunOperation", message, 412)
 
     def _fail(self, action: str, after: bool) -> None:
         for place, fault in enumerate(self._faults):
@@ -267,6 +310,7 @@ class Emulator:
             if now >= due:
                 del self._due[identity]
                 self._put(region, identity, state, reason)
+        self.eks.pass_time()
         for name, told in self._groups.items():
             if told.retry_at is not None and now >= told.retry_at:
                 self._launch_missing(region, name)
@@ -472,6 +516,25 @@ class Emulator:
             "<ResponseMetadata><RequestId>r</RequestId></ResponseMetadata></SetDesiredCapacityResponse>"
         )
 
+    def _scale(self, name: str, least: int, most: int, size: int) -> None:
+        """Set bounds and size of a group, as EKS does for a node group."""
+        group = autoscaling_backends[DEFAULT_ACCOUNT_ID][self.region].autoscaling_groups[name]
+        group.min_size, group.max_size = least, most
+        told = self._groups.setdefault(name, _Group())
+        if size <= len(group.instance_states):
+            told.retry_at = None
+            group.set_desired_capacity(size)
+            return
+        group.desired_capacity = size
+        self._launch_missing(self.region, name)
+
+    def _scaled(self, name: str) -> tuple[int, str]:
+        """Say a group's size, and why it lacks nodes, "" if it lacks none."""
+        group = autoscaling_backends[DEFAULT_ACCOUNT_ID][self.region].autoscaling_groups[name]
+        told = self._groups.setdefault(name, _Group())
+        failed = told.retry_at is not None and told.activities and told.activities[0]["StatusCode"] == "Failed"
+        return group.desired_capacity, told.activities[0]["StatusMessage"] if failed else ""
+
     def _launch_missing(self, region: str, name: str) -> None:
         """Start the nodes that a group lacks, or tell in an activity why not, and try again in a while."""
         group = autoscaling_backends[DEFAULT_ACCOUNT_ID][region].autoscaling_groups[name]
@@ -556,6 +619,10 @@ def _read(environ: dict) -> _Request:
     body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     scope = re.search(r"Credential=[^/]+/\d+/([^/]+)/([^/]+)/", environ.get("HTTP_AUTHORIZATION", ""))
     region, service = scope.groups() if scope else ("us-east-1", "")
+    if service == "eks":
+        path, query = environ["PATH_INFO"], environ.get("QUERY_STRING", "")
+        action, told = eks.named(environ["REQUEST_METHOD"], path, query, body)
+        return _Request(service, region, action, told, environ, body)
     target = environ.get("HTTP_X_AMZ_TARGET", "")
     if target:
         parameters = {key: value for key, value in json.loads(body or b"{}").items() if isinstance(value, str)}
@@ -579,7 +646,7 @@ def _refused(service: str, refusal: Refusal) -> tuple[str, list, bytes]:
                 "<RequestId>r</RequestId></ErrorResponse>")  # fmt: skip
     else:
         body = json.dumps({"__type": refusal.code, "message": refusal.message})
-    return status, [("Content-Type", "text/xml")], body.encode()
+    return status, [("Content-Type", "text/xml"), ("x-amzn-ErrorType", refusal.code)], body.encode()
 
 
 def _xml(text: str) -> tuple[str, list, bytes]:

@@ -22,6 +22,14 @@ from policies.types import Capacity, Choice, Limits, Moves, Option, Safety, Sett
 from tests.policies.situations import NOW, better, offer, option, policy, situation, spread, stay
 
 
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.0, "0 %"), (2e-21, "under 0.0001 %"), (1e-6, "0.0001 %"), (0.003, "0.3 %"), (0.25, "25 %"), (1.0, "100 %")],
+)
+def test_a_share_is_written_with_as_many_digits_as_matter(share: float, text: str):
+    assert guards.percent(share) == text
+
+
 def refusal(moved: Option, staying: Option | None = None, settings: Settings | None = None, **more: Any) -> str | None:
     """The first limit that an option runs into."""
     left = guards.thin(situation(staying or stay(), moved, settings=settings, **more))

@@ -1,5 +1,6 @@
 """What the policies of spot under a deadline choose, in which words, and what a policy file may say of them."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ from policies.availability import Availability
 from policies.base import Policy
 from policies.config import load
 from policies.guards import decide
+from policies.spot import stand
 from policies.spot_deadline import SpotDeadline
 from policies.types import Capacity, Moves, Option, Settings, Situation, Spread
 from policies.uniform_progress import UniformProgress
@@ -96,6 +98,12 @@ def test_of_two_spot_offers_the_cheaper_is_taken():
     for kind in KINDS:
         choice = decide(kind(), seen(on_demand(True), near, far, hours=72, done=0.9, begun_hours=1))
         assert choice.option is far
+
+
+def test_the_engines_charge_for_interruptions_is_not_counted_twice():
+    stretched = replace(spot(False, hours=WORK_HOURS * 1.5), stretch=1.5)
+    plain = [stand(seen(on_demand(True), one, hours=72)) for one in (spot(False), stretched)]
+    assert [found.pace(found.spot[0]) for found in plain if found] == [pytest.approx(1.0, abs=0.01)] * 2
 
 
 def test_uniform_progress_buys_on_demand_while_it_is_behind():

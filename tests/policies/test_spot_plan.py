@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies import spot_plan
-from policies.availability import AGES, CLASSES, LONG_LOOKS, PRIOR, Availability, Market, class_of
+from policies.availability import AGES, CLASSES, LONG_LOOKS, PRIOR, Availability, Market, Prior, class_of
 from policies.spot_plan import ON_DEMAND, WAIT, Costs, solve
 
 COSTS = Costs(3.0, (0.6,), 1.0)
@@ -52,6 +52,18 @@ def test_what_is_seen_outweighs_the_prior():
     after = PRIOR.chances(steady)
     assert after[-1] < before[-1] / 3
     assert after[:CLASSES] == pytest.approx(before[:CLASSES])
+
+
+def test_capacity_that_has_lasted_is_interrupted_less_often():
+    rates = [PRIOR.interruptions_per_hour(Availability(True, age=age)) for age in (1, 10, 60)]
+    assert rates == sorted(rates, reverse=True)
+    assert PRIOR.interruptions_per_hour(Availability(False, age=60)) == rates[0], "what is down comes back as a new run"
+    always = Prior(PRIOR.down, (0.25,) * CLASSES, weight=2.0)
+    assert always.interruptions_per_hour(Availability(True, age=7)) == pytest.approx(0.25 * 6), "a quarter of six looks"
+    lost = Availability(True)
+    for _ in range(20):
+        lost = lost.look(False).look(True)
+    assert PRIOR.interruptions_per_hour(lost) > 2 * PRIOR.interruptions_per_hour(Availability(True, long_up=False))
 
 
 @settings(max_examples=50, deadline=None)

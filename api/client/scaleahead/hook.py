@@ -1,4 +1,4 @@
-"""Edge: the hook that the daemon polls. Three routes, loopback by default, a bearer token, small requests only."""
+"""Edge: the hook that the daemon polls. Few routes, loopback by default, a bearer token, small requests only."""
 
 import contextlib
 import hmac
@@ -29,6 +29,9 @@ class Run(Protocol):
 
     def proceed(self) -> None:
         """Let the run go on."""
+
+    def hear(self, said: Any) -> None:
+        """Take what another rank uses. Raises ``ValueError`` with what is wrong."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -105,7 +108,7 @@ class _Answer(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         path, _, verb = urlsplit(self.path).path.rstrip("/").rpartition("/")
-        if path not in ROOTS or verb not in ("prepare", "proceed"):
+        if path not in ROOTS or verb not in ("prepare", "proceed", "usage"):
             return self._say(HTTPStatus.NOT_FOUND, "no such route")
         if not self._known():
             return self._say(HTTPStatus.UNAUTHORIZED, "a bearer token is needed")
@@ -119,6 +122,9 @@ class _Answer(BaseHTTPRequestHandler):
             self._run.proceed()
             return self._say(HTTPStatus.ACCEPTED, "")
         try:
+            if verb == "usage":
+                self._run.hear(json.loads(body))
+                return self._say(HTTPStatus.ACCEPTED, "")
             request = read_request(json.loads(body))
         except (ValueError, RecursionError) as error:
             return self._say(HTTPStatus.BAD_REQUEST, str(error))

@@ -9,11 +9,13 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 from scaleahead.buffer import Buffer, Sample, tidy
 from scaleahead.checkpoint import Handshake, Release, Request
 from scaleahead.hook import Hook
+from scaleahead.notice import Asked, Cloud, Notices
+from scaleahead.peers import Peers, Teller, rank0_url
 from scaleahead.usage import Sampler
 from scaleahead.wire import MOST_DECLARED, PROTOCOL, loss_state, reply
 
@@ -24,7 +26,14 @@ R = TypeVar("R")
 Save = Callable[[], Any]
 
 
-def _harmless(otherwise: Any = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+class Noting(Protocol):
+    """Takes note of what went wrong."""
+
+    def note(self, error: Exception) -> None:
+        """Count an error that was swallowed."""
+
+
+def harmless(otherwise: Any = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Keep whatever goes wrong inside the client away from training: counted, logged once, ``otherwise`` returned."""
 
     def wrap(call: Callable[P, R]) -> Callable[P, R]:
@@ -33,7 +42,7 @@ def _harmless(otherwise: Any = None) -> Callable[[Callable[P, R]], Callable[P, R
             try:
                 return call(*args, **kwargs)
             except Exception as error:  # the border to somebody's training: nothing of ours may cross it
-                cast(Reporter, args[0]).note(error)
+                cast(Noting, args[0]).note(error)
                 return cast(R, otherwise)
 
         return tried
@@ -46,9 +55,11 @@ class Reporter:
 
     ``job``, ``hook_port``, ``host`` and ``token`` may come from ``SCALEAHEAD_JOB``, ``SCALEAHEAD_HOOK_PORT``,
     ``SCALEAHEAD_HOOK_HOST`` and ``SCALEAHEAD_TOKEN``. Without a job, or on a rank other than 0 (``RANK``), it is
-    inactive and every call does nothing. Without a port nothing is served; port 0 takes a free one (see ``url``).
-    ``usage`` is a callable giving a mapping; by default this process is looked at ten times a second.
-    ``clock`` counts seconds, ``wall`` gives seconds since 1970. A taken port is logged and training goes on.
+    inactive and every call does nothing; another rank tells rank 0 (at ``MASTER_ADDR``) what it uses. Without a port
+    nothing is served; port 0 takes a free one (see ``url``). ``SCALEAHEAD_SPOT`` (aws or gcp) has this machine's own
+    spot notice watched for and turned into a checkpoint. ``usage`` is a callable giving a mapping; by default this
+    process is looked at ten times a second. ``clock`` counts seconds, ``wall`` gives seconds since 1970. A taken port
+    is logged and training goes on.
     """
 
     def __init__(
@@ -82,14 +93,42 @@ class Reporter:
         self._declared: dict[int, dict[str, float]] = {}
         self._lock = threading.Lock()
         self._hook: Hook | None = None
+        self._notices: Notices | None = None
         self._sampler: Sampler | None = None
         self._usage: Callable[[], Mapping[str, float]] | None = None
         for from_step, hyperparameters in declared:
             self.declare(from_step, **hyperparameters)
+        self.peers = Peers(int(environ.get("GROUP_RANK", "0")))
+        self._teller: Teller | None = None
         if self.active:
             self._open(hook_port, host, token, usage)
+        elif self.job:
+            self._tell(hook_port, token, usage)
 
-    @_harmless()
+    @harmless()
+    def _tell(
+        self, port: int | None, token: str | None, usage: Callable[[], Mapping[str, float]] | Sampler | None
+    ) -> None:
+        """Be another rank than 0: tell it what this one uses, and of this node's end."""
+        url = rank0_url(port or int(os.environ.get("SCALEAHEAD_HOOK_PORT") or 0))
+        if url is None:
+            return
+        if usage is None or isinstance(usage, Sampler):
+            self._sampler = usage or Sampler()
+            self._sampler.start()
+            usage = self._sampler.take
+        self._teller = Teller(url, token or os.environ.get("SCALEAHEAD_TOKEN") or None, usage).start()
+        if os.environ.get("LOCAL_RANK") == "0":
+            self._watch_notices(self._teller)
+
+    def _watch_notices(self, run: Asked) -> None:
+        cloud = os.environ.get("SCALEAHEAD_SPOT")
+        if cloud in ("aws", "gcp"):
+            self._notices = Notices(run, cast(Cloud, cloud), wall=self._wall).start()
+        elif cloud:
+            log.warning("SCALEAHEAD_SPOT is %r, spot notices go unseen - it must be aws or gcp", cloud)
+
+    @harmless()
     def _open(
         self,
         port: int | None,
@@ -102,6 +141,7 @@ class Reporter:
             self._sampler.start()
         else:
             self._usage = usage
+        self._watch_notices(self)
         given = os.environ.get("SCALEAHEAD_HOOK_PORT")
         if port is None and given:
             port = int(given)
@@ -132,15 +172,28 @@ class Reporter:
             return
         try:
             self._take(step, hyperparameters, metrics, step_seconds)
-        except Exception as error:  # as in ``_harmless``, without a wrapper's cost at every step
+        except Exception as error:  # as in ``harmless``, without a wrapper's cost at every step
             self.note(error)
 
-    @_harmless()
+    @harmless()
     def loss(self, value: Any) -> None:
         """Give the loss of the step under way, as a number or a tensor; the next ``step`` reports it."""
         self._loss = value.detach() if hasattr(value, "detach") else value
 
-    @_harmless()
+    @harmless()
+    def measured(self, metrics: Mapping[str, Any]) -> None:
+        """Add metrics to the step reported last: what is known only after it, such as an evaluation's loss."""
+        newest = self.buffer.newest
+        if newest is not None:
+            # A new mapping: the hook may be reading the old one.
+            newest.metrics = {**newest.metrics, **tidy(metrics)}
+
+    @harmless()
+    def rest(self) -> None:
+        """Say that what came since the last step was no training (an evaluation): the next is timed from here."""
+        self._stepped_at = None if self._stepped_at is None else self._clock()
+
+    @harmless()
     def declare(self, from_step: int, **hyperparameters: float) -> None:
         """Say ahead that from a step on these hyperparameters will hold."""
         values = {n: float(v) for n, v in tidy(hyperparameters).items() if math.isfinite(v)}
@@ -148,26 +201,26 @@ class Reporter:
             known = self._declared.get(int(from_step), {})
             self._declared[int(from_step)] = {**known, **values}
 
-    @_harmless()
+    @harmless()
     def checkpoint_due(self) -> Request | None:
         """Give the request for a checkpoint that is still to be answered; cheap enough for every step."""
         return self.handshake.due() if self.active else None
 
-    @_harmless()
+    @harmless()
     def saved(self, id: str, step: int, uri: str | None = None, seconds: float | None = None) -> None:
         """Report a checkpoint, asked for or not. One that was asked for makes the run ``ready``: call ``hold`` next."""
         seconds = float(seconds) if seconds is not None and math.isfinite(seconds) else None
         self.buffer.settle()
         self.handshake.saved(str(id)[:100], int(step), None if uri is None else str(uri)[:1000], seconds)
-        self._stepped_at = None if self._stepped_at is None else self._clock()
+        self.rest()
 
-    @_harmless(otherwise="nothing")
+    @harmless(otherwise="nothing")
     def hold(self, timeout: float | None = None) -> Release:
         """Stand still while ``ready``, until the daemon lets go or the deadline has passed, so that no step is lost."""
         if not self.active or os.getpid() != self._pid:
             return "nothing"
         release = self.handshake.hold(timeout)
-        self._stepped_at = None if self._stepped_at is None else self._clock()
+        self.rest()
         return release
 
     def at_step_end(
@@ -217,18 +270,22 @@ class Reporter:
         self.saved(f"step-{step}", step, uri, self._clock() - began)
         self.hold()
 
-    @_harmless()
+    @harmless()
     def done(self) -> None:
         """Say that training has reached its end. The hook goes on answering until ``close`` or the process's end."""
         self.buffer.settle()
         self.handshake.done()
 
-    @_harmless()
+    @harmless()
     def close(self) -> None:
         """Stop serving and looking."""
         self.active = False
         if self._sampler:
             self._sampler.close()
+        if self._notices:
+            self._notices.close()
+        if self._teller:
+            self._teller.close()
         if self._hook:
             self._hook.close()
 
@@ -290,6 +347,10 @@ class Reporter:
         """Let the loop go on."""
         self.handshake.proceed()
 
+    def hear(self, said: Any) -> None:
+        """Take what another rank uses. Raises ``ValueError`` with what is wrong."""
+        self.peers.hear(said)
+
     def note(self, error: Exception) -> None:
         """Count an error that was swallowed; the first is logged."""
         self.errors += 1
@@ -332,5 +393,5 @@ class Reporter:
 
     def _used(self, exact: bool) -> dict[str, float]:
         if self._sampler is not None:
-            return self._sampler.take(exact)
-        return dict(self._usage()) if exact and self._usage is not None else {}
+            return self.peers.joined(self._sampler.take(exact))
+        return self.peers.joined(self._usage()) if exact and self._usage is not None else {}

@@ -35,7 +35,7 @@ def watch(
     """
     reporter = reporter or Reporter(job, total_steps=total_steps)
     watched = Watch(reporter, optimizer, loader, first_step, save)
-    for schedule in _schedules(loader, scheduler):
+    for schedule in known_schedules(loader, scheduler):
         for from_step, hyperparameters in schedule.items():
             reporter.declare(from_step, **hyperparameters)
     watched.attach(model)
@@ -53,8 +53,7 @@ class Watch:
         self._optimizer = weakref.ref(optimizer) if optimizer is not None else None
         self._loader = loader
         self._save = save
-        self._forwards = 0
-        self._shape: dict[str, int] = {}
+        self._shapes = Shapes()
         self._sees_forwards = False
         self._hooks: list[Any] = []
 
@@ -112,13 +111,40 @@ class Watch:
         return tried
 
     def _forward(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not module.training:
+        if module.training:
+            if self._shapes.forwards == 0:
+                # The step before is wholly over here: scheduler, counters and all.
+                self.answer()
+            self._shapes.see((*args, *kwargs.values()))
+
+    def _stepped(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self._optimizer is None:
+            self._optimizer = weakref.ref(optimizer)
+        if self._optimizer() is not optimizer:
             return
-        if self._forwards == 0:
-            # The step before is wholly over here: scheduler, counters and all.
+        hyperparameters = self._shapes.take()
+        if "batch_size" not in hyperparameters:
+            batch_size = _loader_batch(self._loader)
+            if batch_size is not None:
+                hyperparameters["batch_size"] = batch_size
+        hyperparameters["lr"] = float(optimizer.param_groups[0]["lr"])
+        self.step += 1
+        self.reporter.step(self.step, hyperparameters)
+        if not self._sees_forwards:
             self.answer()
-        self._forwards += 1
-        given = _first_tensor((*args, *kwargs.values()))
+
+
+class Shapes:
+    """What one step's forward passes tell: batch size, sequence length, and how many were accumulated."""
+
+    def __init__(self) -> None:
+        self.forwards = 0
+        self._shape: dict[str, int] = {}
+
+    def see(self, values: Iterable[Any]) -> None:
+        """Look at what a forward pass of training is given."""
+        self.forwards += 1
+        given = _first_tensor(values)
         if given is None or given.dim() == 0:
             return
         shape = {"batch_size": given.shape[0]}
@@ -127,24 +153,13 @@ class Watch:
         for name, size in shape.items():
             self._shape[name] = max(int(size), self._shape.get(name, 0))
 
-    def _stepped(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self._optimizer is None:
-            self._optimizer = weakref.ref(optimizer)
-        if self._optimizer() is not optimizer:
-            return
-        hyperparameters: dict[str, Any] = dict(self._shape)
-        if "batch_size" not in hyperparameters:
-            batch_size = _loader_batch(self._loader)
-            if batch_size is not None:
-                hyperparameters["batch_size"] = batch_size
-        if self._forwards > 1:
-            hyperparameters["gradient_accumulation"] = self._forwards
-        hyperparameters["lr"] = float(optimizer.param_groups[0]["lr"])
-        self.step += 1
-        self._forwards, self._shape = 0, {}
-        self.reporter.step(self.step, hyperparameters)
-        if not self._sees_forwards:
-            self.answer()
+    def take(self) -> dict[str, Any]:
+        """Give the hyperparameters seen since the last call."""
+        seen: dict[str, Any] = dict(self._shape)
+        if self.forwards > 1:
+            seen["gradient_accumulation"] = self.forwards
+        self.forwards, self._shape = 0, {}
+        return seen
 
 
 def _first_tensor(values: Iterable[Any]) -> torch.Tensor | None:
@@ -167,7 +182,7 @@ def _loader_batch(loader: Any) -> int | None:
     return None
 
 
-def _schedules(loader: Any, scheduler: Any) -> list[Mapping[int, Mapping[str, float]]]:
+def known_schedules(loader: Any, scheduler: Any) -> list[Mapping[int, Mapping[str, float]]]:
     """Find the schedules that a loop's parts make known."""
     parts = ("batch_sampler", "sampler", "dataset")
     owners = [loader, *(getattr(loader, part, None) for part in parts), scheduler]

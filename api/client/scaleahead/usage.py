@@ -156,20 +156,37 @@ def memory_bytes() -> tuple[int, int]:
     return now, peak
 
 
+def descendants() -> list[int]:
+    """List the processes below this one, at most 256."""
+    found: list[int] = []
+    todo = [os.getpid()]
+    while todo and len(found) < 256:
+        for listing in glob.glob(f"/proc/{todo.pop()}/task/*/children"):
+            with contextlib.suppress(OSError):
+                young = [int(pid) for pid in Path(listing).read_text().split()]
+                found += young
+                todo += young
+    return found[:256]
+
+
 def children_bytes() -> int:
     """Sum what the children of this process (loading workers) hold for themselves, shared pages left out."""
-    total, todo, seen = 0, [str(os.getpid())], 0
-    while todo and seen < 256:
-        parent = todo.pop()
-        seen += 1
-        for listing in glob.glob(f"/proc/{parent}/task/*/children"):
-            with contextlib.suppress(OSError):
-                todo += Path(listing).read_text().split()
-        if seen > 1:
-            with contextlib.suppress(OSError):
-                _, resident, shared, *_ = map(int, Path(f"/proc/{parent}/statm").read_text().split())
-                total += max(0, resident - shared) * os.sysconf("SC_PAGE_SIZE")
+    total = 0
+    for pid in descendants():
+        with contextlib.suppress(OSError):
+            _, resident, shared, *_ = map(int, Path(f"/proc/{pid}/statm").read_text().split())
+            total += max(0, resident - shared) * os.sysconf("SC_PAGE_SIZE")
     return total
+
+
+def children_cpu_seconds() -> float:
+    """Sum the processor seconds of the processes below this one that still run."""
+    ticks = 0
+    for pid in descendants():
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += sum(int(field) for field in fields[11:15])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def disk_bytes() -> int:

@@ -170,6 +170,9 @@ def test_done_answers_and_takes_no_more_requests(report):
         ("POST", "/prepare", '{"decision": 5}', 400),
         ("POST", "/prepare", '{"decision": "d", "deadline": "soon"}', 400),
         ("POST", "/prepare", "x" * 20000, 413),
+        ("GET", "/usage", None, 404),
+        ("POST", "/usage", "[1]", 400),
+        ("POST", "/usage", '{"rank": 0, "node": 0, "usage": {}}', 400),
     ],
 )
 def test_nothing_else_is_served(report, method, path, body, status):
@@ -196,6 +199,7 @@ def test_a_token_is_asked_for():
         assert ask(report, Authorization="Bearer wrong")[0] == 401
         assert ask(report, "/prepare", "POST", '{"decision": "d"}')[0] == 401
         assert ask(report, "/proceed", "POST", "{}")[0] == 401
+        assert ask(report, "/usage", "POST", "{}")[0] == 401
         assert ask(report, Authorization="Bearer secret")[0] == 200
 
 

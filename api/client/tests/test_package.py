@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+import tomllib
 from importlib import metadata
+from pathlib import Path
 
 
 def test_it_requires_nothing():
@@ -28,3 +30,15 @@ def test_a_whole_run_brings_no_foreign_module():
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.strip() == "[]"
+
+
+def test_its_only_command_is_scaleahead_run_and_needs_nothing_else():
+    said = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+    assert said["project"]["scripts"] == {"scaleahead-run": "scaleahead.run:main"}
+    code = (
+        "import sys; before = set(sys.modules); import scaleahead.run, scaleahead.peers, scaleahead.place\n"
+        "new = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "print(sorted(new - sys.stdlib_module_names - {'scaleahead'}))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told.strip() == "[]"

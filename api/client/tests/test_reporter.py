@@ -197,3 +197,23 @@ def test_every_process_is_a_new_run():
 def test_a_process_that_does_not_close_still_ends():
     code = "from scaleahead import Reporter; Reporter('j', hook_port=0).step(1, {'b': 1})"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+
+
+def test_metrics_known_later_join_the_step_reported_last():
+    report = made()
+    report.measured({"loss": 1.0})
+    report.step(1, {"b": 1}, {"loss": 2.0})
+    report.measured({"eval_loss": 3.0, "name": "x"})
+    assert body(report)["observations"][0]["metrics"] == {"loss": 2.0, "eval_loss": 3.0}
+
+
+def test_a_rest_is_no_part_of_the_next_steps_time():
+    clock = Ticks()
+    report = made(clock=clock)
+    report.rest()
+    report.step(1, {"b": 1})
+    clock.now += 50
+    report.rest()
+    clock.now += 2
+    report.step(2, {"b": 1})
+    assert [o.get("step_seconds") for o in body(report)["observations"]] == [None, 2.0]

@@ -5,13 +5,14 @@ import pytest
 import torch
 from torch import nn
 
-from daemon.forecast import curve_lessons, curve_train, prior
+from daemon.forecast import curve_lessons, curve_train, prior, shapes
 from daemon.forecast.curve import Curves
 from daemon.forecast.curve_lessons import CurveLessons, scale_of
 from daemon.forecast.curve_train import Pool
 from daemon.forecast.prior import Random, Series
 from daemon.forecast.schedule import Schedules
 from daemon.forecast.weights_file import Weights
+from daemon.types import Floats
 from tests.daemon.forecast.histories import ahead, history
 
 
@@ -28,7 +29,7 @@ def recorded(groups: int = 4, runs: int = 3) -> list[Series]:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(curve_train, "LESSONS", 200)
-    monkeypatch.setattr(curve_train, "MADE_UP", 40)
+    monkeypatch.setattr(curve_train, "MADE_UP", 120)
 
 
 def test_the_same_seed_teaches_the_same(small: None):
@@ -47,9 +48,25 @@ def test_each_member_is_taught_without_a_part_of_the_groups(small: None, monkeyp
     curve_train.teach(recorded(), 4, 0)
     everything = {f"file/g{place}" for place in range(4)}
     assert [everything - one for one in taught] == [{"file/g0", "file/g3"}, {"file/g1"}, {"file/g2"}]
-    assert all("prior" in one for one in taught)
     curve_train.teach(recorded(groups=2), 4, 0)
-    assert taught[3:] == [{"file/g0", "file/g1", "prior"}] * 3
+    assert all({"file/g0", "file/g1", "prior/power"} < one for one in taught[3:])
+    families = {f"prior/{family}" for family in shapes.FAMILIES}
+    left_out = [families - one for one in taught[3:]]
+    assert set.union(*left_out) == families
+    assert sum(len(one) for one in left_out) == len(families)
+
+
+def test_made_up_curves_are_taught_with_doubt_and_others_without(small: None, monkeypatch: pytest.MonkeyPatch):
+    doubts: set[float] = set()
+    loss = curve_train._loss
+
+    def watch(net: nn.Module, lessons: CurveLessons, weight: Floats, doubt: Floats) -> torch.Tensor:
+        doubts.update(doubt.tolist())
+        return loss(net, lessons, weight, doubt)
+
+    monkeypatch.setattr(curve_train, "_loss", watch)
+    curve_train.teach(recorded(), 2, 0)
+    assert doubts == {1.0, curve_train.DOUBT}
 
 
 def test_what_is_taught_answers(small: None):

@@ -6,6 +6,7 @@ from hypothesis.extra import numpy as arrays
 
 from daemon.forecast import hindsight, spread
 from daemon.forecast.rows import stack
+from daemon.forecast.seen import encode
 from tests.daemon.forecast.histories import history
 
 NORMAL = spread.normal(np.array([2.0]))
@@ -22,7 +23,7 @@ def test_a_curve_that_came_as_foretold_is_narrowed_and_one_that_missed_is_shifte
     width = found[:, 0, 7] - found[:, 0, 1]
     assert width[0] < width[2] < width[1]
     assert found[0, 0, 4] == 0
-    assert found[1, 0, 4] == pytest.approx(hindsight.SHIFT * -2.5, abs=0.01)
+    assert found[1, 0, 4] == pytest.approx(-hindsight.SHIFT * hindsight.SURPRISE, abs=0.01)
     assert found[2] == pytest.approx(quantiles[2])
 
 
@@ -42,3 +43,29 @@ def test_rows_stand_as_they_stood_then():
     assert then.steps[0, -1] == 50
     assert then.seen[1].sum() == 2
     assert (then.seen[2] == rows.seen[2]).all()
+
+
+def test_the_last_value_is_as_far_off_as_it_was_from_earlier_moments():
+    step = np.arange(10, 110, 10)
+    calm, wild = 2 + 0.001 * step, 2 + 0.01 * step
+    jobs = [
+        history({"metric.a": calm}, step=step),
+        history({"metric.a": wild}, step=step),
+        history({"metric.a": [2.0]}),
+    ]
+    rows = stack(jobs, lambda name: True)
+    now = np.where(rows.seen, rows.steps, 0.0).max(axis=1)
+    seen = encode(rows, now, np.full(3, 400.0))
+    ahead = now[:, None] * np.array([[1.5, 3.0]])
+    found = hindsight.lasting(rows, seen, now, ahead) * seen.scale[:, None]
+    assert np.isnan(found[2]).all()
+    assert (np.diff(found[:2], axis=1) > 0).all()
+    assert (found[1] > 3 * found[0]).all()
+
+
+def test_a_fifth_of_a_forecast_is_that_the_present_lasts():
+    quantiles = 10 + spread.normal(np.full((2, 1), 0.1))
+    found = hindsight.guarded(quantiles, np.array([[0.1], [np.nan]]))
+    assert found[1] == pytest.approx(quantiles[1])
+    assert (found[0, 0, :2] < 1).all()
+    assert (found[0, 0, 3:] > 9).all()

@@ -14,25 +14,32 @@ FAMILIES = {curve[0] for curve in GRIDS}
 
 def test_the_table_holds_whole_grids_of_every_family() -> None:
     assert {"transformer", "cnn", "lstm", "mlp"} == FAMILIES
-    assert sum(len(grid) for grid in GRIDS.values()) >= 600
+    assert {curve[-1] for curve in GRIDS} == {"cpu", "cuda"}
+    assert sum(len(grid) for grid in GRIDS.values()) >= 1300
     for curve, grid in GRIDS.items():
         assert len(grid) == len({b for b, _ in grid}) * len({n for _, n in grid})
         assert all(gib > 0 and seconds > 0 for gib, seconds in grid.values()), curve
 
 
-def test_the_tail_covers_and_wastes_little_one_doubling_ahead() -> None:
-    found = asked(GRIDS, dict.fromkeys(FAMILIES, with_edge(EDGE)))
+@pytest.mark.parametrize(("device", "most"), [("cpu", 1.14), ("cuda", 1.22)])
+def test_the_tail_covers_and_wastes_little_one_doubling_ahead(device: str, most: float) -> None:
+    grids = {curve: grid for curve, grid in GRIDS.items() if curve[-1] == device}
+    found = asked(grids, dict.fromkeys(FAMILIES, with_edge(EDGE)))
     ratio = found.memory["scaleahead"] / found.gib
     firm = found.shown >= 2
     near, alone = firm & (found.growth <= NEXT), found.shown == 1
     assert (ratio[near] >= 1.0).mean() >= 0.985
-    assert ratio[near].mean() <= 1.12
+    assert ratio[near].mean() <= most
     assert (ratio[firm] >= 1.0).mean() >= 0.975
     assert (ratio[alone] >= 1.0).mean() >= 0.985, "of one size alone nothing is known, and that must be said"
 
 
 def test_leaving_a_family_out_leaves_its_answers_out_of_the_choice() -> None:
-    some = {curve: grid for curve, grid in GRIDS.items() if curve[2] in ("16", "48") and curve[3:] == ("float32", "0")}
+    some = {
+        curve: grid
+        for curve, grid in GRIDS.items()
+        if curve[2] in ("16", "48") and curve[3:] == ("float32", "0", "cpu")
+    }
     plain = left_out(some)[1]["mlp"]
     bent = {
         curve: {at: (gib * at[0] ** 2 if curve[0] == "mlp" else gib, s) for at, (gib, s) in grid.items()}

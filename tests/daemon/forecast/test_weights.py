@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from daemon.forecast import runs, train
+from daemon.forecast import curve_train, runs, train, usage_train
 from daemon.forecast.schedule import Schedules
 from daemon.forecast.weights_file import LARGEST_BYTES, SHIPPED, WeightsError, load, save
 from tests.daemon.forecast.histories import ahead, ramp
@@ -91,7 +91,12 @@ def test_the_shipped_weights_load_are_small_and_have_a_card():
         assert word in card
 
 
-def test_training_writes_weights_that_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_training_writes_weights_that_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(curve_train, "MADE_UP", 120)
+    monkeypatch.setattr(curve_train, "LESSONS", 200)
+    monkeypatch.setattr(usage_train, "STEPS", 4)
     source = tmp_path / "runs.csv"
     lines = ["job,group,owner,step,total_steps,hp.batch_size,metric.loss,usage.gpu_util"]
     for job in range(4):

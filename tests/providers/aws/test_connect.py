@@ -21,9 +21,16 @@ def test_it_is_an_installed_kind():
 @pytest.mark.parametrize(
     ("options", "text"),
     [
+        ({"region": "us-east-1", "contexts": {"research": 3}, "kubeconfig": "x"}, "contexts of provider 'aws' gives"),
+        ({"region": "us-east-1", "contexts": {"research": "c"}}, "has contexts and no kubeconfig"),
+        ({"region": "us-east-1", "contexts": {"research": "c"}, "kubeconfig": "/none"}, "/none: cannot be read"),
+        ({"region": "us-east-1", "kubeconfig": "/none"}, "/none: cannot be read"),
         ({}, "needs region"),
         ({"region": 3}, "needs region"),
-        ({"region": "us-east-1", "zone": "a"}, "has no option zone - it has region, endpoint, profile"),
+        (
+            {"region": "us-east-1", "zone": "a"},
+            "has no option zone - it has region, endpoint, profile, kubeconfig, contexts",
+        ),
     ],
 )
 def test_bad_options_are_refused_in_one_line(options: dict[str, object], text: str):

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 from botocore import exceptions as boto
+from botocore import session
 from botocore.exceptions import BotoCoreError, ClientError
 
 from providers.aws.errors import kind_of, mapped
 from providers.errors import (
     AnswerLost,
+    Busy,
     Incompatible,
     Invalid,
     NoCapacity,
@@ -44,6 +46,13 @@ def test_no_documented_code_is_unmapped():
     assert [code for code in CODES if kind_of(code) is None] == []
 
 
+def test_no_error_of_eks_is_unmapped():
+    """Those that the SDK's own description lists, for the calls that are made and for all others."""
+    shapes = session.get_session().get_service_model("eks").error_shapes
+    assert len(shapes) >= 14
+    assert [one.name for one in shapes if kind_of(one.name) is None] == []
+
+
 @pytest.mark.parametrize(
     ("code", "status", "kind"),
     [
@@ -63,6 +72,15 @@ def test_no_documented_code_is_unmapped():
         ("Unavailable", 503, Unavailable),
         ("ResourceInUseFault", 400, WrongState),
         ("ScalingActivityInProgressFault", 400, Throttled),
+        ("ResourceInUseException", 409, Busy),
+        ("InvalidRequestException", 400, WrongState),
+        ("InvalidParameterException", 400, Invalid),
+        ("ClientException", 400, Invalid),
+        ("ResourceNotFoundException", 404, NotFound),
+        ("ServerException", 500, AnswerLost),
+        ("ServiceUnavailableException", 503, Unavailable),
+        ("ThrottlingException", 429, Throttled),
+        ("AccessDeniedException", 403, NotPermitted),
         ("ATotallyNewCode", 503, Unavailable),
         ("ATotallyNewCode", 400, Invalid),
     ],

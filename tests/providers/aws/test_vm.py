@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from providers.aws.vm import TOKEN_TAG
+from providers.aws.rules import TOKEN_TAG
 from providers.errors import Incompatible, NoCapacity, NotFound, NotPermitted, Throttled, Unavailable
 from providers.types import InPlace, Launch, Modify, Offer, Replace, Same, Start, Stop, Terminate
 from tests.emulators.aws import Fault

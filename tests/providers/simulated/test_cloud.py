@@ -23,6 +23,7 @@ from providers.simulated.state import Barrier, Delays, Fault, Lag, Quota, Shorta
 from providers.types import (
     Call,
     InPlace,
+    Keep,
     Launch,
     LaunchRecipe,
     Modify,
@@ -450,6 +451,7 @@ def test_a_group_is_billed_by_node():
     target = group(ground)
     victim = ground.cloud.describe(target).nodes[0].id
     ground.clock.advance(3600)
+    assert ground.do(Keep(target, (victim,)), 0).state == "done"
     ground.do(Remove(target, (victim,)), 3600)
     seconds = sorted(line.seconds for line in ground.cloud.bill("nodes"))
     assert seconds == [3620, 7200]

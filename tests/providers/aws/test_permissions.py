@@ -1,0 +1,69 @@
+"""What the credentials lack is named beforehand, and asking changes nothing."""
+
+import pytest
+
+from providers.base import Subject
+from providers.errors import NotPermitted, ProviderError, Throttled
+from providers.types import LaunchRecipe, Target
+from tests.emulators.aws import MUTATIONS, Fault
+from tests.providers.aws.conftest import Account
+
+
+def asked(account: Account, changed: bool = True, recipe: bool = True) -> list[str]:
+    given = LaunchRecipe("trainer:1", {"job": "bert"}) if recipe else None
+    return account.aws.lacking([Subject(account.vm, given, changed)])
+
+
+def test_nothing_is_lacking_and_nothing_was_done(account: Account):
+    account.emulator.ask = lambda action, parameters: "nothing may change"
+    assert asked(account) == []
+    made = [call for call in account.emulator.calls if call.action in MUTATIONS]
+    assert {call.action for call in made} == {
+        "StopInstances", "StartInstances", "ModifyInstanceAttribute", "CreateTags", "RunInstances",
+        "TerminateInstances",
+    }  # fmt: skip
+    assert {call.outcome for call in made} == {"DryRunOperation"}
+    assert account.emulator.complaints == []
+    assert account.aws.describe(account.vm).state == "running"
+
+
+@pytest.mark.parametrize(
+    ("denied", "named"),
+    [
+        ("StopInstances", ["ec2:StopInstances on {vm}"]),
+        ("CreateTags", ["ec2:CreateTags on {vm}"]),
+        ("RunInstances", ["ec2:RunInstances on template trainer:1"]),
+        ("DescribeSpotPriceHistory", ["ec2:DescribeSpotPriceHistory"]),
+        ("DescribeAutoScalingGroups", ["autoscaling:DescribeAutoScalingGroups"]),
+        ("GetServiceQuota", ["servicequotas:GetServiceQuota"]),
+        ("GetProducts", ["pricing:GetProducts"]),
+        ("T*Instances", ["ec2:TerminateInstances on {vm}"]),
+    ],
+)
+def test_what_is_lacking_is_named_with_what_for(account: Account, denied: str, named: list[str]):
+    account.emulator.denied.append(denied)
+    assert asked(account) == [one.format(vm=account.vm.id) for one in named]
+
+
+def test_only_what_is_needed_is_asked_for(account: Account):
+    account.emulator.denied += ["StopInstances", "RunInstances", "TerminateInstances"]
+    assert asked(account, changed=False) == []
+    assert account.actions() == []
+    assert asked(account, recipe=False) == [f"ec2:StopInstances on {account.vm.id}"]
+
+
+def test_a_pool_is_looked_at_and_one_that_is_gone_is_not_told_here(account: Account):
+    pools = [Subject(Target("aws", "pool", "research/gpus", "us-east-1"), changed=True)]
+    assert account.aws.lacking(pools) == []
+    account.emulator.denied.append("DescribeNodegroup")
+    assert account.aws.lacking(pools) == ["eks:DescribeNodegroup on research/gpus"]
+    assert account.aws.lacking([Subject(Target("aws", "vm", "i-0123456789abcdef0", "us-east-1a"), None, True)]) == []
+
+
+@pytest.mark.parametrize(("code", "kind"), [("AuthFailure", NotPermitted), ("RequestLimitExceeded", Throttled)])
+def test_credentials_that_are_no_good_and_a_busy_cloud_are_told_as_such(
+    account: Account, code: str, kind: type[ProviderError]
+):
+    account.emulator.fault(Fault("DescribeInstanceTypes", code, 401, times=9))
+    with pytest.raises(kind):
+        asked(account)
