@@ -23,7 +23,7 @@ test: $(INSTALLED) browser ## every test
 
 frameworks: $(INSTALLED) ## the tests that need Hugging Face, Lightning and Keras, which it installs beside the rest
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -e 'api/client[frameworks]'
-	@$(BIN)/python -m pytest -m frameworks api/client/tests tests/docs/test_how_to_client.py
+	@$(BIN)/python -m pytest -m frameworks api/client/tests tests/docs/test_how_to_client.py tests/e2e/test_frameworks.py
 
 check: $(INSTALLED) ## format, lint, types, import rules
 	@$(BIN)/ruff format --check .

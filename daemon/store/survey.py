@@ -19,6 +19,7 @@ from daemon.store.base import Conflict, StoreError
 from daemon.store.codec import CodecError, loads
 from daemon.store.database import Database, connect, micros, moment
 from daemon.store.open import place_of
+from daemon.store.share import TOGETHER
 from daemon.store.tables import (
     ActionRow,
     CallRow,
@@ -81,9 +82,7 @@ class Surveyor:
             ]
             settled = frozenset(_outcome(row, broken) for row in _all(connection, OutcomeRow))
             telemetry = _telemetry(connection, broken)
-            leases = connection.execute(
-                select(col(LeaseRow.epoch), col(LeaseRow.holder), col(LeaseRow.expires_us))
-            ).all()
+            leases = _all(connection, LeaseRow)
             intact = self._audit.intact_in(connection)
         return Survey(
             jobs=jobs, actions=actions, calls=calls, decisions=decisions, charges=charges, settled=settled,
@@ -100,9 +99,9 @@ class Surveyor:
         made = [finding for finding in findings if finding.repair is not None]
         with self._database.write() as connection:
             held = connection.execute(
-                select(col(LeaseRow.holder))
-                .where(col(LeaseRow.holder) != "", col(LeaseRow.expires_us) > micros(now))
-                .order_by(col(LeaseRow.shard).desc())  # a replica's own name before the one for all of them
+                select(col(LeaseRow.holder)).where(
+                    col(LeaseRow.holder).not_in(("", TOGETHER)), col(LeaseRow.expires_us) > micros(now)
+                )
             ).scalar()
             if held:
                 raise Conflict(f"{held} holds the lease - stop the daemon before you repair, nothing was changed")

@@ -19,6 +19,8 @@ READS: tuple[tuple[str, str, str, Mapping[str, object]], ...] = (
     ("autoscaling:DescribeAutoScalingGroups", "autoscaling", "describe_auto_scaling_groups", {"MaxRecords": 1}),
     ("autoscaling:DescribeScalingActivities", "autoscaling", "describe_scaling_activities",
      {"AutoScalingGroupName": _NONE}),
+    ("eks:DescribeNodegroup", "eks", "describe_nodegroup", {"clusterName": _NONE, "nodegroupName": _NONE}),
+    ("eks:DescribeUpdate", "eks", "describe_update", {"name": _NONE, "updateId": _NONE}),
     ("servicequotas:GetServiceQuota", "service-quotas", "get_service_quota",
      {"ServiceCode": "ec2", "QuotaCode": "L-1216C47A"}),
     ("pricing:GetProducts", "pricing", "get_products", {"ServiceCode": "AmazonEC2", "MaxResults": 1}),

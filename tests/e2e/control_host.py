@@ -36,9 +36,15 @@ class ControlHost:
     """Cloud, daemon and one tiny job on one machine. Use it as a context."""
 
     def __init__(
-        self, directory: Path, policy: str = POLICY, memory_gib: float = 15.7, database: str = "", lease: float = 5.0
+        self,
+        directory: Path,
+        policy: str = POLICY,
+        memory_gib: float = 15.7,
+        database: str = "",
+        lease: float = 5.0,
+        module: str = "tests.e2e.tiny_job",
     ) -> None:
-        self.directory = directory
+        self.directory, self.module = directory, module
         self.origin = time.time()
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -71,7 +77,7 @@ class ControlHost:
             "rate": RATE, "origin": self.origin, "offers": [SMALL, LARGE], "disks": str(self.directory / "disks"),
             "delays": {"boot_seconds": 4.0, "stop_seconds": 2.0, "modify_seconds": 1.0},
             "machines": [{
-                "id": "vm-1", "offer": SMALL, "command": [sys.executable, str(ROOT / "tests/e2e/tiny_job.py")],
+                "id": "vm-1", "offer": SMALL, "command": [sys.executable, "-m", self.module],
                 "hook_port": self.hook_port,
                 "env": {"SCALEAHEAD_JOB": "tiny", "TINY_MEMORY_GIB": str(self.memory_gib)},
             }],

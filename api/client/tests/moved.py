@@ -9,7 +9,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-PROGRAMS = Path(__file__).parent / "programs"
+ROOT = Path(__file__).parents[3]
 PATIENCE_SECONDS = 120
 
 
@@ -21,9 +21,14 @@ class Training:
         folder.mkdir(exist_ok=True)
         (folder / "url").unlink(missing_ok=True)
         self.log = folder / "log"
-        environ = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default", **environ}
+        environ = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+            **environ,
+        }
         with self.log.open("ab") as log:
-            command = [sys.executable, PROGRAMS / name, folder, self.result]
+            command = [sys.executable, "-m", f"api.client.tests.programs.{name}", folder]
             self.process = subprocess.Popen(command, env=environ, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
     def ask(self, path="", body=None):

@@ -9,8 +9,8 @@ pytestmark = pytest.mark.frameworks
 
 
 def test_a_trainer_is_moved_and_nothing_is_lost(tmp_path):
-    alone = moved.alone("train_transformers.py", tmp_path)
-    said, after = moved.moved("train_transformers.py", tmp_path, 45)
+    alone = moved.alone("train_transformers", tmp_path)
+    said, after = moved.moved("train_transformers", tmp_path, 45)
     newest = said["observations"][-1]
     rates = {o["step"]: o["hyperparameters"].pop("lr") for o in said["observations"]}
     assert newest["total_steps"] == 160

@@ -1,14 +1,13 @@
-"""A small net under Keras, on the backend of ``KERAS_BACKEND``. Arguments: folder, where to write what came of it."""
+"""A small net under Keras, on the backend of ``KERAS_BACKEND``. Argument: a folder, also for what came of it."""
 # ruff: noqa: ANN001 - shipped beside the client; these types say nothing a reader needs
 
 import json
-import sys
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from scaleahead import Reporter
+from api.client.tests.programs import reporting
 from scaleahead.keras import Batches, ScaleaheadCallback
 
 STEPS, EPOCH = 300, 40
@@ -20,13 +19,12 @@ def batch_at(place):
     return given, (given[:, :3].prod(1, keepdims=True) + given[:, 4:5]).astype("float32")
 
 
-def main(folder: str, result: str) -> None:
+def main(folder: str) -> None:
     keras.utils.set_random_seed(3)
     layers = keras.layers
     net = keras.Sequential([keras.Input((12,)), layers.Dense(32, "relu"), layers.Dropout(0.2), layers.Dense(1)])
     net.compile(keras.optimizers.AdamW(keras.optimizers.schedules.CosineDecay(1e-2, STEPS)), "mse")
-    reporter = Reporter("net", hook_port=0, every_seconds=0)
-    Path(folder, "url").write_text(str(reporter.url))
+    reporter = reporting.reporter("net")
     data = Batches(batch_at)
     callback = ScaleaheadCallback(folder, reporter=reporter, total_steps=STEPS, data=data)
     done = callback.resume(net)
@@ -40,8 +38,8 @@ def main(folder: str, result: str) -> None:
     tests = [batch_at(10**7 + place) for place in range(8)]
     loss = net.evaluate(np.concatenate([x for x, _ in tests]), np.concatenate([y for _, y in tests]), verbose=0)
     first = json.loads(reporter.body(-1))["observations"][0]["step"]
-    Path(result).write_text(json.dumps({"first": first, "loss": float(loss), "errors": reporter.errors}))
+    Path(folder, "result.json").write_text(json.dumps({"first": first, "loss": float(loss), "errors": reporter.errors}))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(str(reporting.folder()))

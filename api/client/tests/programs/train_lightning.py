@@ -1,16 +1,16 @@
-"""A small net under Lightning. Arguments: folder, where to write what came of it. ``ASK_AT``: a step to save at."""
+"""A small net under Lightning. Argument: a folder, also for what came of it. ``ASK_AT``: a step to save at."""
 # ruff: noqa: ANN001 - shipped beside the client; these types say nothing a reader needs
 
 import json
 import logging
 import os
-import sys
 from pathlib import Path
 
 import torch
 from lightning.pytorch import LightningModule, Trainer, seed_everything
 
-from scaleahead import Reporter, Request
+from api.client.tests.programs import reporting
+from scaleahead import Request
 from scaleahead.lightning import ScaleaheadCallback, last_checkpoint
 from scaleahead.loader import Resumable
 
@@ -37,16 +37,15 @@ class Net(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "epoch"}}
 
 
-def main(folder: str, result: str) -> None:
+def main(folder: str) -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     seed_everything(3, verbose=False)
     given = torch.randn(320, 20)
     data = torch.utils.data.TensorDataset(given, given[:, :3].prod(1, keepdim=True) + given[:, 4:5])
     loader = Resumable(torch.utils.data.DataLoader(data, batch_size=8, shuffle=True))
     check = torch.utils.data.DataLoader(data, batch_size=64)
-    reporter = Reporter("net", hook_port=0, every_seconds=0)
+    reporter = reporting.reporter("net")
     net = Net(reporter)
-    Path(folder, "url").write_text(str(reporter.url))
     trainer = Trainer(
         max_epochs=15,
         accumulate_grad_batches=2,
@@ -62,8 +61,8 @@ def main(folder: str, result: str) -> None:
     with torch.no_grad():
         loss = float(torch.nn.functional.mse_loss(net.net(given), data.tensors[1]))
     first = json.loads(reporter.body(-1))["observations"][0]["step"]
-    Path(result).write_text(json.dumps({"first": first, "loss": loss, "errors": reporter.errors}))
+    Path(folder, "result.json").write_text(json.dumps({"first": first, "loss": loss, "errors": reporter.errors}))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(str(reporting.folder()))

@@ -1,14 +1,13 @@
-"""A small language model under Hugging Face's Trainer. Arguments: folder, where to write what came of it."""
+"""A small language model under Hugging Face's Trainer. Argument: a folder, also for what came of it."""
 # ruff: noqa: ANN001, ANN204 - shipped beside the client; these types say nothing a reader needs
 
 import json
-import sys
 from pathlib import Path
 
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments, set_seed
 
-from scaleahead import Reporter
+from api.client.tests.programs import reporting
 from scaleahead.transformers import ScaleaheadCallback, last_checkpoint
 
 STEPS = 160
@@ -25,7 +24,7 @@ class Counting(torch.utils.data.Dataset):
         return {"input_ids": row, "labels": row}
 
 
-def main(folder: str, result: str) -> None:
+def main(folder: str) -> None:
     set_seed(3)
     model = GPT2LMHeadModel(GPT2Config(vocab_size=61, n_positions=16, n_embd=32, n_layer=2, n_head=2))
     arguments = TrainingArguments(
@@ -43,16 +42,15 @@ def main(folder: str, result: str) -> None:
         disable_tqdm=True,
         seed=3,
     )
-    reporter = Reporter("language-model", hook_port=0, every_seconds=0)
-    Path(folder, "url").write_text(str(reporter.url))
+    reporter = reporting.reporter("language-model")
     trainer = Trainer(model, arguments, train_dataset=Counting(), callbacks=[ScaleaheadCallback(reporter=reporter)])
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     model.eval()
     with torch.no_grad():
         loss = sum(float(model(**{k: v[None] for k, v in Counting()[place].items()}).loss) for place in range(64))
     first = json.loads(reporter.body(-1))["observations"][0]["step"]
-    Path(result).write_text(json.dumps({"first": first, "loss": loss / 64, "errors": reporter.errors}))
+    Path(folder, "result.json").write_text(json.dumps({"first": first, "loss": loss / 64, "errors": reporter.errors}))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main(str(reporting.folder()))
