@@ -71,10 +71,13 @@ class SharedLease(Tenure):
     def release(self) -> None:
         """Leave the replicas: what we held is free at once."""
         with self._database.write() as connection:
-            connection.execute(row_of(WHOLE).with_for_update())
+            whole = connection.execute(row_of(WHOLE).with_for_update()).one()
             mine = col(LeaseRow.holder) == self._holder
             connection.execute(delete(LeaseRow).where(mine, col(LeaseRow.shard).startswith(MEMBER)))
             connection.execute(update(LeaseRow).where(mine).values(holder="", expires_us=0))
+            others = select(col(LeaseRow.shard)).where(col(LeaseRow.shard).startswith(MEMBER)).limit(1)
+            if connection.execute(others).first() is None:
+                self._write(connection, WHOLE, "", whole.epoch, 0)
         self._fence.forget()
         self.leads = False
 

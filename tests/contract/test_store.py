@@ -17,6 +17,7 @@ from sqlalchemy import create_engine, text
 
 from daemon.store import schema
 from daemon.store.base import Busy, Conflict, Missing, OverBudget, Stale, Store, StoreError
+from daemon.store.database import micros
 from daemon.store.lease import awake
 from daemon.store.open import open_store
 from daemon.types import Charge, Checkpoint, Declared, Drift, Forecast, JobStatus, Outcome
@@ -619,7 +620,7 @@ def test_a_release_that_knew_no_shards_is_kept_apart(acting: Store, url: str, cl
     lease = acting.lease("new", 15)
     lease.acquire(NOW)
     lease.release()
-    execute(url, "UPDATE leases SET holder = 'old', epoch = 7 WHERE shard = 'loop'")
+    execute(url, f"UPDATE leases SET holder = 'old', epoch = 7, expires_us = {micros(later(15))} WHERE shard = 'loop'")
     with pytest.raises(Conflict, match="old of an earlier release holds the lease alone until"):
         lease.acquire(later(14))
     lease.acquire(later(16))
