@@ -37,7 +37,8 @@ while step < 40:
     if not killed:
         held.append(os.urandom(4 * 1024 * 1024))
     step += 1
-    progress.write_text(str(step))
+    (disk / "next").write_text(str(step))
+    (disk / "next").replace(progress)
     time.sleep(0.02)
 """
 
