@@ -131,8 +131,8 @@ def coming(one: Found) -> str:
 def forecast(found: Found, past: Found, column: str | None) -> RenderableType:
     known = list(found["quantiles"])
     if not found["steps"] or not known:
-        why = found["missing"] or "nothing is foretold yet - the job must be heard of first"
-        return Text(plain(why))
+        why = f"; {found['missing']}" if found["missing"] else ""
+        return Text(plain(f"nothing is foretold yet - a metric or usage must be heard of first{why}"))
     chosen = column or next((c for c in ("usage.gpu_memory_gib", "usage.memory_gib") if c in known), known[0])
     if chosen not in known:
         raise Failure(f"nothing is foretold of '{plain(chosen)}' - take one of: {plain(', '.join(known))}", 2)

@@ -1,26 +1,25 @@
 """Edge: which of the reads that the provider makes the credentials allow. Changes nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from providers.aws.client import Client
 from providers.aws.prices import PRICING_REGION
 from providers.budget import Budget
 from providers.clock import SystemClock
-from providers.errors import NotFound, NotPermitted
+from providers.reads import NOWHERE, Read, tried
 
-_NONE = "scaleahead-none"
-READS: tuple[tuple[str, str, str, Mapping[str, object]], ...] = (
+READS: tuple[Read, ...] = (
     ("ec2:DescribeInstances", "ec2", "describe_instances", {"MaxResults": 5}),
     ("ec2:DescribeInstanceTypes", "ec2", "describe_instance_types", {"InstanceTypes": ["m5.large"]}),
     ("ec2:DescribeInstanceTypeOfferings", "ec2", "describe_instance_type_offerings", {"MaxResults": 5}),
-    ("ec2:DescribeLaunchTemplateVersions", "ec2", "describe_launch_template_versions", {"LaunchTemplateName": _NONE}),
+    ("ec2:DescribeLaunchTemplateVersions", "ec2", "describe_launch_template_versions", {"LaunchTemplateName": NOWHERE}),
     ("ec2:DescribeSpotInstanceRequests", "ec2", "describe_spot_instance_requests", {"MaxResults": 5}),
     ("ec2:DescribeSpotPriceHistory", "ec2", "describe_spot_price_history", {"MaxResults": 5}),
     ("autoscaling:DescribeAutoScalingGroups", "autoscaling", "describe_auto_scaling_groups", {"MaxRecords": 1}),
     ("autoscaling:DescribeScalingActivities", "autoscaling", "describe_scaling_activities",
-     {"AutoScalingGroupName": _NONE}),
-    ("eks:DescribeNodegroup", "eks", "describe_nodegroup", {"clusterName": _NONE, "nodegroupName": _NONE}),
-    ("eks:DescribeUpdate", "eks", "describe_update", {"name": _NONE, "updateId": _NONE}),
+     {"AutoScalingGroupName": NOWHERE}),
+    ("eks:DescribeNodegroup", "eks", "describe_nodegroup", {"clusterName": NOWHERE, "nodegroupName": NOWHERE}),
+    ("eks:DescribeUpdate", "eks", "describe_update", {"name": NOWHERE, "updateId": NOWHERE}),
     ("servicequotas:GetServiceQuota", "service-quotas", "get_service_quota",
      {"ServiceCode": "ec2", "QuotaCode": "L-1216C47A"}),
     ("pricing:GetProducts", "pricing", "get_products", {"ServiceCode": "AmazonEC2", "MaxResults": 1}),
@@ -37,15 +36,13 @@ def reads(region: str, profile: str | None = None, endpoint: str | None = None) 
     credentials = {"profile_name": profile} if profile else {}
     here = Client(region, budget, endpoint, credentials)
     prices = Client(PRICING_REGION, budget, endpoint, credentials)
-    found: dict[str, str | None] = {}
-    for permission, service, method, arguments in READS:
-        try:
-            (prices if service == "pricing" else here).read(service, method, **arguments)
-            found[permission] = None
-        except NotFound:
-            if _NONE not in arguments.values():
-                raise
-            found[permission] = None  # whoever may not look is not told that nothing is there
-        except NotPermitted as error:
-            found[permission] = str(error)
-    return found
+    return asked(here, prices)
+
+
+def asked(here: Client, prices: Client, wanted: Sequence[Read] = READS) -> dict[str, str | None]:
+    """Make each read once through clients that are there; ``prices`` is the one of where prices are served."""
+
+    def ask(service: str, method: str, arguments: Mapping[str, object]) -> object:
+        return (prices if service == "pricing" else here).read(service, method, **arguments)
+
+    return tried(wanted, ask)

@@ -1,23 +1,17 @@
 """Edge: which permissions the credentials lack, asked beforehand. Changes nothing.
 
 EC2 answers a call with ``DryRun`` by whether it would be allowed, tags and conditions of the policies included. Auto
-Scaling, EKS, quotas and prices know no such thing: their reads are made, and their changes stay unknown until needed.
+Scaling and EKS know no such thing: their changes stay unknown until needed. Reads are made, see ``check``.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
-from providers.aws import rules
+from providers.aws import check, rules
 from providers.aws.client import Client
 from providers.base import Subject
 from providers.errors import NotFound, NotPermitted, Refused
 from providers.types import LaunchRecipe
-
-_EC2_READS = (
-    "describe_instances", "describe_instance_types", "describe_instance_type_offerings",
-    "describe_spot_instance_requests", "describe_spot_price_history",
-)  # fmt: skip
-_PREFIXES = {"service-quotas": "servicequotas"}
 
 
 class Permissions:
@@ -29,7 +23,10 @@ class Permissions:
 
     def lacking(self, subjects: Sequence[Subject]) -> list[str]:
         """Name the actions that are not allowed, by IAM's names, each with what it is needed on."""
-        found = dict.fromkeys(self._reads())
+        self._allowed("describe_instances")  # raises where the credentials themselves are no good
+        general = [read for read in check.READS if read[1] != "eks"]  # who has no node group needs none of its reads
+        refused = check.asked(self._client, self._prices, general)
+        found = dict.fromkeys(permission for permission, text in refused.items() if text is not None)
         for one in subjects:
             if one.target.kind == "pool":
                 found.update(dict.fromkeys(self._pool_reads(one.target.id)))
@@ -38,22 +35,14 @@ class Permissions:
         return list(found)
 
     def _pool_reads(self, identity: str) -> Iterator[str]:
+        """Ask about a node group itself: a policy may name those it allows."""
         cluster, _, name = identity.partition("/")
-        if not self._may_read(self._client, "eks", "describe_nodegroup", clusterName=cluster, nodegroupName=name):
+        try:
+            self._client.read("eks", "describe_nodegroup", clusterName=cluster, nodegroupName=name)
+        except NotPermitted:
             yield f"eks:DescribeNodegroup on {identity}"
-
-    def _reads(self) -> Iterator[str]:
-        for method in _EC2_READS:
-            if not self._allowed(method):
-                yield _named("ec2", method)
-        probes: tuple[tuple[Client, str, str, Mapping[str, object]], ...] = (
-            (self._client, "autoscaling", "describe_auto_scaling_groups", {"MaxRecords": 1}),
-            (self._client, "service-quotas", "get_service_quota", {"ServiceCode": "ec2", "QuotaCode": "L-1216C47A"}),
-            (self._prices, "pricing", "get_products", {"ServiceCode": "AmazonEC2", "MaxResults": 1}),
-        )
-        for client, service, method, arguments in probes:
-            if not self._may_read(client, service, method, **arguments):
-                yield _named(service, method)
+        except (NotFound, Refused):
+            return  # not there: that is told elsewhere
 
     def _changes(self, identity: str, recipe: LaunchRecipe | None) -> Iterator[str]:
         here = {"InstanceIds": [identity]}
@@ -71,7 +60,7 @@ class Permissions:
         for method, arguments in wanted:
             if not self._allowed(method, **arguments):
                 about = f"template {recipe.template}" if recipe and method == "run_instances" else identity
-                yield f"{_named('ec2', method)} on {about}"
+                yield f"{_named(method)} on {about}"
 
     def _kind(self, identity: str) -> str | None:
         with suppress(NotFound, Refused):
@@ -90,15 +79,6 @@ class Permissions:
         except (NotFound, Refused):
             return True
 
-    def _may_read(self, client: Client, service: str, method: str, **arguments: object) -> bool:
-        try:
-            client.read(service, method, **arguments)
-        except NotPermitted:
-            return False
-        except (NotFound, Refused):
-            return True
-        return True
-
 
 def _launch(recipe: LaunchRecipe) -> dict[str, object]:
     tags = [{"Key": key, "Value": value} for key, value in {rules.MANAGED_TAG: "managed", **recipe.labels}.items()]
@@ -108,5 +88,5 @@ def _launch(recipe: LaunchRecipe) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _named(service: str, method: str) -> str:
-    return f"{_PREFIXES.get(service, service)}:{''.join(part.title() for part in method.split('_'))}"
+def _named(method: str) -> str:
+    return f"ec2:{''.join(part.title() for part in method.split('_'))}"

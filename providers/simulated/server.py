@@ -91,6 +91,7 @@ class _Asked(BaseHTTPRequestHandler):
     pages: Mapping[str, Report]
     methods: Mapping[str, wire.Method]
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each answer waits for a delayed acknowledgement
     timeout = 30
 
     def do_GET(self) -> None:

@@ -12,4 +12,4 @@ def test_a_forecast_of_nothing_says_so_in_one_line() -> None:
     assert "must be heard of first" in drawn.plain
     told = show.forecast({**empty, "missing": "the hook is silent"}, {"columns": {}}, None)
     assert isinstance(told, Text)
-    assert told.plain == "the hook is silent"
+    assert told.plain == "nothing is foretold yet - a metric or usage must be heard of first; the hook is silent"

@@ -19,7 +19,7 @@ from tests.docs.commands import FOLDER, blocks
 ROOT = FOLDER.parent
 _INSTALL, SERVE, TRAIN, REGISTER, LOOK, REMOVE = blocks("start.md", "sh")
 (LOOP,) = blocks("start.md", "python")
-FORESEEN = "python -c 'import json, sys; sys.exit(not json.load(sys.stdin)[\"steps\"])'"
+FORESEEN = 'python -c \'import json, sys; sys.exit("usage.memory_gib" not in json.load(sys.stdin)["quantiles"])\''
 
 
 class Newcomer:

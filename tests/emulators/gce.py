@@ -16,13 +16,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from google.cloud import compute_v1
 
 from providers.clock import Clock, SystemClock
+from tests.emulators.answers import JsonHandler
 
 Query = Mapping[str, str]
 Body = Mapping[str, Any]
@@ -536,15 +537,13 @@ class Emulator:
         return self.templates[names[2]]
 
 
-class _Asked(BaseHTTPRequestHandler):
+class _Asked(JsonHandler):
     """One request."""
 
     emulator: Emulator
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # else each answer waits for a delayed acknowledgement
 
     def _serve(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self.body()
         try:
             status, answer = 200, self.emulator.answer(self.command, self.path, body)
         except Refusal as refusal:
@@ -554,17 +553,9 @@ class _Asked(BaseHTTPRequestHandler):
         except Broken:
             self.close_connection = True
             return
-        data = json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
+        self.answer(status, answer)
 
     do_GET = do_POST = do_DELETE = _serve
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: the emulator keeps its own records."""
 
 
 def _method(verb: str, names: list[str]) -> tuple[str, str]:

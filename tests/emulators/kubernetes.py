@@ -13,11 +13,12 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from providers.clock import Clock
+from tests.emulators.answers import JsonHandler
 
 RULES = "https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/"
 MUTATIONS = ("PATCH", "POST")
@@ -263,28 +264,18 @@ class Kubernetes:
                 self.run(f"{pod.name}-again", free[0], owner=pod.owner, app=pod.app, space=pod.space)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(JsonHandler):
     of: Kubernetes
-    protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         """Answer."""
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        status, answer = self.of.handle(self.command, self.path, self.headers, body)
+        status, answer = self.of.handle(self.command, self.path, self.headers, self.body())
         if not status:
             self.close_connection = True
             return
-        data = json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
+        self.answer(status, answer)
 
     do_POST = do_PATCH = do_DELETE = do_PUT = do_GET
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing: the emulator keeps its own records."""
 
 
 def _status(refusal: Refusal) -> dict[str, Any]:

@@ -64,6 +64,6 @@ def test_a_pool_is_looked_at_and_one_that_is_gone_is_not_told_here(account: Acco
 def test_credentials_that_are_no_good_and_a_busy_cloud_are_told_as_such(
     account: Account, code: str, kind: type[ProviderError]
 ):
-    account.emulator.fault(Fault("DescribeInstanceTypes", code, 401, times=9))
+    account.emulator.fault(Fault("DescribeInstances", code, 401, times=9))
     with pytest.raises(kind):
         asked(account)
