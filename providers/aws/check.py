@@ -10,7 +10,9 @@ from providers.reads import NOWHERE, Read, tried
 
 READS: tuple[Read, ...] = (
     ("ec2:DescribeInstances", "ec2", "describe_instances", {"MaxResults": 5}),
-    ("ec2:DescribeInstanceTypes", "ec2", "describe_instance_types", {"InstanceTypes": ["m5.large"]}),
+    # A filter, since to name a type that the region does not have is an error.
+    ("ec2:DescribeInstanceTypes", "ec2", "describe_instance_types",
+     {"Filters": [{"Name": "instance-type", "Values": ["m5.large"]}]}),
     ("ec2:DescribeInstanceTypeOfferings", "ec2", "describe_instance_type_offerings", {"MaxResults": 5}),
     ("ec2:DescribeLaunchTemplateVersions", "ec2", "describe_launch_template_versions", {"LaunchTemplateName": NOWHERE}),
     ("ec2:DescribeSpotInstanceRequests", "ec2", "describe_spot_instance_requests", {"MaxResults": 5}),

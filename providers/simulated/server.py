@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from providers.errors import (
     Unavailable,
 )
 from providers.simulated import config, wire
+from providers.simulated.answers import JsonHandler
 from providers.simulated.cloud import Cloud, NoIntent
 
 BODY_LIMIT_BYTES = 1024 * 1024
@@ -84,23 +85,21 @@ class _Http(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-class _Asked(BaseHTTPRequestHandler):
+class _Asked(JsonHandler):
     """One request. The class attributes are set by ``Server``."""
 
     cloud: Cloud
     pages: Mapping[str, Report]
     methods: Mapping[str, wire.Method]
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # else each answer waits for a delayed acknowledgement
     timeout = 30
 
     def do_GET(self) -> None:
         """Serve a page for a person."""
         page = self.pages.get(self.path.strip("/"))
         if page is None:
-            self._answer(404, {"error": "NotFound", "message": f"there is no page {self.path}"})
+            self.answer(404, {"error": "NotFound", "message": f"there is no page {self.path}"})
         elif self._is_local():
-            self._answer(200, page())
+            self.answer(200, page())
 
     def do_POST(self) -> None:
         """Call a method."""
@@ -111,12 +110,12 @@ class _Asked(BaseHTTPRequestHandler):
         except AnswerLost:
             self.close_connection = True
         except NoIntent as error:
-            self._answer(400, {"error": "Invalid", "message": f"no committed intent: {error}"})
+            self.answer(400, {"error": "Invalid", "message": f"no committed intent: {error}"})
         except ProviderError as error:
             status = next((status for kind, status in STATUSES if isinstance(error, kind)), 409)
-            self._answer(status, {"error": type(error).__name__, "message": str(error)})
+            self.answer(status, {"error": type(error).__name__, "message": str(error)})
         else:
-            self._answer(200, {"value": value})
+            self.answer(200, {"value": value})
 
     def _call(self, name: str) -> wire.Json:
         if name not in self.methods:
@@ -147,20 +146,9 @@ class _Asked(BaseHTTPRequestHandler):
         plain = self.command == "POST" and self.headers.get("Content-Type") != "application/json"
         if host not in ("127.0.0.1", "localhost") or plain:
             self.close_connection = True
-            self._answer(403, {"error": "NotPermitted", "message": "ask 127.0.0.1, with Content-Type application/json"})
+            self.answer(403, {"error": "NotPermitted", "message": "ask 127.0.0.1, with Content-Type application/json"})
             return False
         return True
-
-    def _answer(self, status: int, body: wire.Json) -> None:
-        data = json.dumps(body, allow_nan=False).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: the cloud keeps its own records."""
 
 
 def clock_of(options: dict[str, Any]) -> Clock:

@@ -56,3 +56,8 @@ def test_each_role_allows_just_the_calls_that_are_made():
 @pytest.mark.parametrize("name", ["read-only", "in-place", "replace"])
 def test_no_role_may_touch_who_may_do_what(name: str):
     assert not [p for p in permissions(name) if "*" in p or "Iam" in p or p.startswith("iam.")]
+
+
+@pytest.mark.parametrize("name", ["read-only", "in-place", "replace"])
+def test_no_role_may_put_keys_or_an_identity_into_a_machine(name: str):
+    assert not permissions(name) & {"compute.instances.setMetadata", "compute.instances.setServiceAccount"}

@@ -23,7 +23,7 @@ from urllib.parse import parse_qs, urlsplit
 from google.cloud import compute_v1
 
 from providers.clock import Clock, SystemClock
-from tests.emulators.answers import JsonHandler
+from providers.simulated.answers import JsonHandler
 
 Query = Mapping[str, str]
 Body = Mapping[str, Any]
@@ -543,7 +543,7 @@ class _Asked(JsonHandler):
     emulator: Emulator
 
     def _serve(self) -> None:
-        body = self.body()
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         try:
             status, answer = 200, self.emulator.answer(self.command, self.path, body)
         except Refusal as refusal:

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from providers.clock import Clock
-from tests.emulators.answers import JsonHandler
+from providers.simulated.answers import JsonHandler
 
 RULES = "https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/"
 MUTATIONS = ("PATCH", "POST")
@@ -269,7 +269,8 @@ class _Handler(JsonHandler):
 
     def do_GET(self) -> None:
         """Answer."""
-        status, answer = self.of.handle(self.command, self.path, self.headers, self.body())
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        status, answer = self.of.handle(self.command, self.path, self.headers, body)
         if not status:
             self.close_connection = True
             return

@@ -1,4 +1,4 @@
-"""One JSON answer of an emulator over HTTP, written so that it arrives at once."""
+"""Edge: a JSON answer over HTTP, written so that it arrives at once."""
 
 import json
 from http.server import BaseHTTPRequestHandler
@@ -11,13 +11,9 @@ class JsonHandler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # else each answer waits for a delayed acknowledgement
 
-    def body(self) -> bytes:
-        """Read what was sent along."""
-        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
-
     def answer(self, status: int, value: Any) -> None:
-        """Write the answer."""
-        data = json.dumps(value).encode()
+        """Write the answer. Raises ``ValueError`` for a NaN: it is no JSON."""
+        data = json.dumps(value, allow_nan=False).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
@@ -25,4 +21,4 @@ class JsonHandler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: an emulator keeps its own records."""
+        """Say nothing: a cloud keeps its own records."""
