@@ -45,12 +45,14 @@ policies:
   busy:
     kind: threshold
     moves: {{max_per_hour: 60, cooldown_minutes: 0}}
-    mode: {{default: {mode}}}
+    mode: {{default: {groups}}}
 """
 
 
-def policies(mode: str, cap: float = 5, margin: float = 0.08) -> str:
-    return POLICIES.format(mode=mode, margin=margin, cap=cap, small=SMALL, large=LARGE, huge=HUGE)
+def policies(mode: str, groups: str = "", cap: float = 5, margin: float = 0.08) -> str:
+    return POLICIES.format(
+        mode=mode, groups=groups or mode, margin=margin, cap=cap, small=SMALL, large=LARGE, huge=HUGE
+    )
 
 
 class Account:
@@ -71,7 +73,7 @@ class Account:
         use.write_text(json.dumps({"gpu_util": 0.95}))
         env = {
             "SCALEAHEAD_JOB": name, "SCALEAHEAD_CHECKPOINTS": str(self.folder / name), "TINY_USAGE": str(use),
-            "SCALEAHEAD_STEPS": "1000", "SCALEAHEAD_STEP_SECONDS": "0.1", "OMP_NUM_THREADS": "1",
+            "SCALEAHEAD_STEPS": "600", "SCALEAHEAD_STEP_SECONDS": "0.17", "OMP_NUM_THREADS": "1",
             "MKL_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'api/client'}",
         }  # fmt: skip
         (self.folder / name).mkdir()
@@ -163,11 +165,10 @@ def test_jobs_are_watched_then_moved_by_the_recorded_calls_and_no_others(account
             account.cluster.run("loader", victims["pool"], grace_seconds=0.2)
             for name in account.groups:
                 account.use(name, 0.3)
-            _finished(host, 2, "group", "pool")
-            host.policy.write_text(policies("approve", cap=30, margin=2.0))
+            host.policy.write_text(policies("approve", "auto", cap=30, margin=2.0))
             until(lambda: host.decisions("model")[0]["status"] == "waiting", 120, "the largest is wished for", host)
             assert host.ask("POST", f"/v1/decisions/{host.decisions('model')[0]['id']}/approve")[0] == 200
-            _finished(host, 2, "model")
+            _finished(host, 2, "model", "group", "pool")
         _only_the_recorded_calls_were_made(account, victims)
         _each_change_was_looked_at_first(account)
         _the_end_is_as_wished(account)
