@@ -91,6 +91,24 @@ def test_a_spot_machine_is_launched_once_only_and_cannot_be_stopped(account: Acc
         account.aws.perform(Stop(made), "s")
 
 
+def test_a_spot_notice_is_told_until_the_machine_is_taken_back(account: Account):
+    made = account.aws.perform(Launch(RECIPE, replace(LARGE, zone="us-east-1a", buying="spot"), "next"), "t").made
+    assert made is not None
+    account.wait()
+    assert account.aws.describe(made).notices == ()
+    at = account.clock.now()
+    account.emulator.interrupt(made.id)
+    account.wait(60)
+    (notice,) = account.aws.describe(made).notices
+    assert (notice.kind, notice.at) == ("spot_reclaim", at)
+    assert "marked for termination" in notice.detail
+    account.wait(61)
+    assert account.aws.describe(made).state == "stopping"
+    account.wait()
+    assert account.aws.describe(made).state == "terminated"
+    assert account.aws.describe(made).notices == ()
+
+
 def test_a_boot_that_comes_to_nothing_is_a_failed_operation_with_its_reason(account: Account):
     account.aws.perform(Stop(account.vm), "s")
     account.wait()
