@@ -80,6 +80,8 @@ class Account:
         return Task((sys.executable, "-m", *module), env, self.ports[name])
 
     def __enter__(self) -> "Account":
+        self.aws.power.man("research", "group")
+        self.aws.power.man("eks-gpus-*", "pool")
         self.aws.start()
         self.cluster.start()
         self.aws.template("model", SMALL)
@@ -92,8 +94,6 @@ class Account:
         )  # fmt: skip
         pool = self.aws.pool("research", "gpus", "node", 2, (2, 3))
         self.groups = {"group": "research", "pool": pool.group}
-        for name, group in self.groups.items():
-            self.aws.man(group, name)
         self.began = {name: self.aws.members(group) for name, group in self.groups.items()}
         self.cluster.machines = lambda: [f"aws:///{ZONE}/{one}" for one in self.aws.up(pool.group)]
         self.aws.calls.clear()

@@ -13,7 +13,7 @@ from providers import catalog
 from providers.clock import ScaledClock, SystemClock
 from providers.shelf import Shelf
 from tests.emulators.aws import Emulator, _Request
-from tests.emulators.power import Power
+from tests.emulators.power import Power, What
 
 
 class PoweredAws(Emulator):
@@ -25,7 +25,7 @@ class PoweredAws(Emulator):
         super().__init__(SystemClock(), **more)
         self._shelf = Shelf("aws", catalog.load())
         self._templates: dict[str, str] = {}
-        self.power = Power(clock, disks, tasks, bytes_per_gib, self._tick)
+        self.power = Power(self, clock, disks, tasks, bytes_per_gib)
 
     def start(self, port: int = 0) -> None:
         """Begin to serve, with the power on."""
@@ -50,12 +50,6 @@ class PoweredAws(Emulator):
         )  # fmt: skip
         return str(made["Instances"][0]["InstanceId"])
 
-    def man(self, group: str, task: str) -> None:
-        """Let the nodes of a group of Auto Scaling run a task together."""
-        self.power.man(group, task)
-        for node in self.members(group):
-            self._switch(node, "running")
-
     def members(self, group: str) -> list[str]:
         """Name the nodes of a group of Auto Scaling, the oldest first."""
         with self._lock:
@@ -70,13 +64,24 @@ class PoweredAws(Emulator):
         """Give the types of the instances that cost money, by id."""
         return {one.id: one.instance_type for one in self._all() if one.state in ("pending", "running", "stopping")}
 
+    def powered(self) -> dict[str, bool]:
+        """Let what is due happen; say of every instance whether it has power: one that is stopping still has."""
+        with self._lock:
+            self._pass_time(self.region)
+            there = [one for one in self._all() if one.state != "terminated"]
+            return {one.id: one.state in ("running", "stopping", "shutting-down") for one in there}
+
+    def what(self, machine: str) -> What:
+        """Say what an instance is."""
+        with self._lock:
+            kind = next(one.instance_type for one in self._all() if one.id == machine)
+            groups = autoscaling_backends[DEFAULT_ACCOUNT_ID][self.region].autoscaling_groups
+            group = next((name for name in groups if machine in self.members(name)), "")
+            return What(self._shelf.offer(kind, f"{self.region}a"), self._templates.get(machine, ""), group)
+
     def _all(self) -> list[Any]:
         with self._lock:
             return list(ec2_backends[DEFAULT_ACCOUNT_ID][self.region].all_instances())
-
-    def _tick(self) -> None:
-        with self._lock:
-            self._pass_time(self.region)
 
     def _do_run_instances(self, request: _Request):
         known = {one.id for one in self._all()}
@@ -85,19 +90,3 @@ class PoweredAws(Emulator):
             if one.id not in known:
                 self._templates[one.id] = request.parameters.get("LaunchTemplate.LaunchTemplateName", "")
         return answer
-
-    def _put(self, region: str, identity: str, state: str, reason: str = "") -> None:
-        super()._put(region, identity, state, reason)
-        self._switch(identity, state)
-
-    def _switch(self, identity: str, state: str) -> None:
-        if state == "running":
-            kind = next(one.instance_type for one in self._all() if one.id == identity)
-            offer = self._shelf.offer(kind, f"{self.region}a")
-            self.power.on(identity, offer, self._templates.get(identity, ""), self._group_of(identity))
-        elif state in ("stopped", "terminated"):
-            self.power.off(identity, state == "terminated")
-
-    def _group_of(self, identity: str) -> str:
-        groups = autoscaling_backends[DEFAULT_ACCOUNT_ID][self.region].autoscaling_groups
-        return next((name for name in groups if identity in self.members(name)), "")
