@@ -1,21 +1,18 @@
 """``scaleahead serve`` on the emulated AWS with real training processes on its machines: watching, then moving them."""
 
-import contextlib
 import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from api.demo.machine import Task
 from api.demo.stage import free_port
-from daemon.store.open import open_store
 from providers.aws.rules import SCRATCH_TAG, TOKEN_TAG
 from providers.clock import ScaledClock, SystemClock
-from tests.e2e.aws_host import KEYS, AwsHost
+from tests.e2e.cloud_host import KEYS, CloudHost, asked_for_intents, no_step_is_lost
 from tests.e2e.control_host import RATE, ROOT, until
 from tests.emulators.aws import MUTATIONS, Called
 from tests.emulators.aws_machines import PoweredAws
@@ -103,22 +100,22 @@ class Account:
         self.aws.close()
         self.cluster.close()
 
-    def host(self) -> AwsHost:
+    def host(self) -> CloudHost:
         timing = {
             "poll_seconds": 1.0, "turn_seconds": 1.0, "look_seconds": 0.5, "repeat_seconds": 1.0, "stop_seconds": 0.3,
             "boot_seconds": 70.0, "checkpoint_seconds": 0.1, "restore_seconds": 3.0, "restart_seconds": 1.0,
             "forecast_seconds": 60.0,
         }  # fmt: skip
         kubeconfig = written(self.folder, self.cluster.url, {"token": "secret"})
+        provider = {"region": "us-east-1", "endpoint": self.aws.url, "kubeconfig": str(kubeconfig)}
         settings = {
-            "providers": {"aws": {"region": "us-east-1", "endpoint": self.aws.url, "kubeconfig": str(kubeconfig)}},
             "clock": {"rate": RATE, "origin": self.origin}, "development": True,
             "forecaster": "daemon.forecast.ensemble:Recurrent",
             "timing": {name: seconds * RATE for name, seconds in timing.items()} | {"patience": 4.0},
         }  # fmt: skip
-        return AwsHost(self.folder, self.aws, policies("observe"), settings)
+        return CloudHost(self.folder, {"aws": provider}, policies("observe"), settings)
 
-    def register(self, host: AwsHost) -> None:
+    def register(self, host: CloudHost) -> None:
         aims = {
             "model": ("vm", self.vm, ZONE), "group": ("group", "research", "us-east-1"),
             "pool": ("pool", "research/gpus", "us-east-1"),
@@ -158,7 +155,7 @@ def test_jobs_are_watched_then_moved_by_the_recorded_calls_and_no_others(account
         until(host.ready, 60, "the daemon is ready", host)
         account.register(host)
         _nothing_is_changed_without_trust(account, host)
-        with _asked_for_intents(account, host):
+        with asked_for_intents(account.aws, host):
             host.policy.write_text(policies("auto"))
             _finished(host, 1, "model", "group", "pool")
             victims = {name: account.aws.members(group)[-1] for name, group in account.groups.items()}
@@ -173,10 +170,10 @@ def test_jobs_are_watched_then_moved_by_the_recorded_calls_and_no_others(account
         _each_change_was_looked_at_first(account)
         _the_end_is_as_wished(account)
         for name in account.ports:
-            _no_step_is_lost(host, name)
+            no_step_is_lost(host, name)
 
 
-def _nothing_is_changed_without_trust(account: Account, host: AwsHost) -> None:
+def _nothing_is_changed_without_trust(account: Account, host: CloudHost) -> None:
     for mode, status in (("observe", "observed"), ("recommend", "recommended")):
         host.policy.write_text(policies(mode))
         wished = {"model": f"{ZONE}/{LARGE}", "group": f"{ZONE}/3x {SMALL}", "pool": f"{ZONE}/3x {SMALL}"}
@@ -194,25 +191,7 @@ def _nothing_is_changed_without_trust(account: Account, host: AwsHost) -> None:
         assert account.aws.running()[account.vm] == SMALL
 
 
-@contextlib.contextmanager
-def _asked_for_intents(account: Account, host: AwsHost) -> Iterator[None]:
-    """Have the cloud ask before each mutation whether it is on record that it is being made."""
-    store = open_store(host.directory / "scaleahead.sqlite", SystemClock())
-
-    def ask(action: str, told: object) -> str | None:
-        calls = [call for one in store.actions.unfinished() for call in store.actions.calls(one.id)]
-        return None if any(call.state == "sent" for call in calls) else f"{action} without a committed intent: {told}"
-
-    account.aws.ask = ask
-    try:
-        yield
-    finally:
-        account.aws.ask = None
-        store.close()
-    assert account.aws.complaints == []
-
-
-def _finished(host: AwsHost, times: int, *names: str) -> None:
+def _finished(host: CloudHost, times: int, *names: str) -> None:
     def done() -> bool:
         return all(sum(one["status"] == "done" for one in host.decisions(name)) >= times for name in names)
 
@@ -279,14 +258,3 @@ def _the_end_is_as_wished(account: Account) -> None:
     for name, group in account.groups.items():
         assert account.aws.members(group) == account.began[name]
     assert {told["out_of_memory"] for told in account.aws.power.machines.report().values()} == {0}
-
-
-def _no_step_is_lost(host: AwsHost, name: str) -> None:
-    store = open_store(host.directory / "scaleahead.sqlite", SystemClock())
-    try:
-        spans = store.runs.spans(name)
-    finally:
-        store.close()
-    assert len(spans) >= 2
-    for before, after in pairwise(spans):
-        assert after.first_step == before.last_step + 1

@@ -15,7 +15,7 @@ from api.client.tests.metadata import Metadata
 from api.demo.machine import Task
 from api.demo.stage import free_port
 from providers.clock import ScaledClock
-from tests.e2e.aws_host import KEYS, AwsHost
+from tests.e2e.cloud_host import KEYS, CloudHost
 from tests.e2e.control_host import ROOT, until
 from tests.emulators.aws import MUTATIONS
 from tests.emulators.aws_machines import PoweredAws
@@ -63,7 +63,8 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
 @pytest.mark.slow
 def test_a_checkpoint_is_there_within_ten_seconds_of_the_notice(tmp_path: Path, machine: Machine) -> None:
     settings = {"development": True, "timing": {"poll_seconds": 0.5, "turn_seconds": 1.0}}
-    with AwsHost(tmp_path, machine.aws, settings=settings) as host:
+    provider = {"region": "us-east-1", "endpoint": machine.aws.url}
+    with CloudHost(tmp_path, {"aws": provider}, settings=settings) as host:
         host.start_daemon(**KEYS)
         until(host.ready, 60, "the daemon is ready", host)
         host.add(

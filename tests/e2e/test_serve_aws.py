@@ -8,7 +8,7 @@ import pytest
 from daemon.types import Job
 from providers.clock import SystemClock
 from providers.types import LaunchRecipe, Target
-from tests.e2e.aws_host import KEYS, AwsHost
+from tests.e2e.cloud_host import KEYS, CloudHost
 from tests.e2e.control_host import until
 from tests.emulators.aws import MUTATIONS, Emulator
 from tests.providers.aws.conftest import SMALL
@@ -38,7 +38,7 @@ def test_it_names_what_it_lacks_and_reads_a_node_group_without_changing_anything
     emulator.calls.clear()
     vm = Target("aws", "vm", made, "us-east-1a")
     pool = Target("aws", "pool", "research/gpus", "us-east-1")
-    with AwsHost(tmp_path, emulator) as host:
+    with CloudHost(tmp_path, {"aws": {"region": "us-east-1", "endpoint": emulator.url}}) as host:
         host.keep(Job("bert", now, "default", target=vm, recipe=LaunchRecipe("train")),
                   Job("gpt", now, "default", target=pool))  # fmt: skip
         host.start_daemon(**KEYS)

@@ -36,7 +36,7 @@ def main() -> None:
         usage=usage,
     ) as report:
         while step < STEPS:
-            time.sleep(0.02)
+            time.sleep(float(os.environ.get("TINY_STEP_SECONDS", "0.02")))
             step += 1
             report.at_step_end(step, {"batch_size": 8}, {"loss": 1.0 / step}, save=save)
 
