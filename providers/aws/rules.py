@@ -21,6 +21,8 @@ LIFECYCLES: Mapping[str, MachineState] = {"InService": "running", "Standby": "ru
 TOKEN_TAG = "scaleahead:token:"  # a tag's name, no secret
 MANAGED_TAG = "scaleahead"
 """The shipped IAM policies allow changes only of what carries it with the value "managed"."""
+SCRATCH_TAG = "scaleahead:scratch"
+"""With the value "true" it says that an instance's own disks hold nothing that a stop may not lose."""
 GROUP_TAG = "aws:autoscaling:groupName"
 CLUSTER_TAG, POOL_TAG = "eks:cluster-name", "eks:nodegroup-name"
 
@@ -149,8 +151,8 @@ def not_in_place(instance: Answer, now: Answer, then: Answer, offer: Offer) -> s
         return f"it belongs to the group {tags(instance)[GROUP_TAG]}, which replaces what is stopped"
     if instance.get("RootDeviceType") != "ebs":
         return "its root device is not EBS, so it cannot be stopped"
-    if now.get("InstanceStorageSupported"):
-        return f"{here} has disks of its own, whose content a stop loses"
+    if now.get("InstanceStorageSupported") and tags(instance).get(SCRATCH_TAG) != "true":
+        return f"{here} has disks of its own, whose content a stop loses - tag it {SCRATCH_TAG}=true if it may"
     if family(here) != family(offer.machine_type):
         for name in (family(here), family(offer.machine_type)):
             if name in FIXED_FAMILIES:

@@ -30,10 +30,13 @@ Body = Mapping[str, Any]
 
 TYPES = {
     "n1-standard-8": (8, 30720), "n1-standard-16": (16, 61440), "n1-standard-4": (4, 15360),
-    "n2-standard-8": (8, 32768),
+    "n2-standard-8": (8, 32768), "g2-standard-12": (12, 49152),
     "a2-highgpu-1g": (12, 87040), "a3-highgpu-8g": (208, 1917952), "t2a-standard-8": (8, 32768),
 }  # fmt: skip
-FIXED_GPUS = {"a2-highgpu-1g": ("nvidia-tesla-a100", 1), "a3-highgpu-8g": ("nvidia-h100-80gb", 8)}
+FIXED_GPUS = {
+    "a2-highgpu-1g": ("nvidia-tesla-a100", 1), "g2-standard-12": ("nvidia-l4", 1),
+    "a3-highgpu-8g": ("nvidia-h100-80gb", 8),
+}  # fmt: skip
 MUTATIONS = frozenset({
     "insert", "delete", "stop", "start", "setMachineType", "setMachineResources", "setScheduling", "resize",
     "deleteInstances",
