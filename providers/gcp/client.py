@@ -1,5 +1,7 @@
 """Edge: the Google Cloud clients of one project. Nothing is retried, and no operation is waited for.
 
+All speak REST, also that of GKE, which has gRPC beside it: one way to a cloud is enough, and errors come in one form.
+
 ``operation.result()`` of the library polls through a client with the default endpoint and calls an operation with an
 error inside a success; so every mutation is made in its ``_unary`` form, and its operation is asked about by name.
 """
@@ -10,7 +12,7 @@ from typing import Any
 
 from google.api_core.client_options import ClientOptions
 from google.auth.credentials import AnonymousCredentials
-from google.cloud import compute_v1
+from google.cloud import compute_v1, container_v1
 
 from providers.budget import Budget
 from providers.errors import Throttled
@@ -25,11 +27,14 @@ _CLIENTS: dict[str, Callable[..., Any]] = {
     "zone_operations": compute_v1.ZoneOperationsClient,
     "groups": compute_v1.InstanceGroupManagersClient,
     "templates": compute_v1.InstanceTemplatesClient,
+    "clusters": container_v1.ClusterManagerClient,
 }
+_COMPUTE = frozenset(_CLIENTS) - {"clusters"}
+"""Whose requests name the project, and whose mutations have a form that gives the bare operation."""
 
 
 class Client:
-    """Calls Compute Engine by resource and method. Spends from the budget and raises ``providers.errors`` only."""
+    """Calls Compute Engine and GKE by resource and method. Spends from the budget and raises ``providers.errors`` only."""
 
     def __init__(self, project: str, budget: Budget, endpoint: str | None = None) -> None:
         """Take the project; with an ``endpoint``, an emulator's, no credentials are looked for."""
@@ -50,12 +55,12 @@ class Client:
 
     def mutate(self, resource: str, method: str, **arguments: object) -> Any:
         """Make one mutation, sent at most once; gives the operation as Google answered it."""
-        return self._call(resource, f"{method}_unary", True, arguments)
+        return self._call(resource, f"{method}_unary" if resource in _COMPUTE else method, True, arguments)
 
     def _call(self, resource: str, method: str, mutation: bool, arguments: dict[str, object]) -> Any:
         api = f"{resource}.{method.removesuffix('_unary')}"
         self._budget.spend(api)
-        request = {"project": self.project, **arguments}
+        request = {"project": self.project, **arguments} if resource in _COMPUTE else arguments
         try:
             with mapped(mutation, api):
                 answer = getattr(self._client(resource), method)(request=request, retry=None, timeout=TIMEOUT_SECONDS)
@@ -69,7 +74,7 @@ class Client:
         with self._making:
             if resource not in self._made:
                 with mapped(False, resource):
-                    self._made[resource] = _CLIENTS[resource](**self._options())
+                    self._made[resource] = _CLIENTS[resource](transport="rest", **self._options())
             return self._made[resource]
 
     def _options(self) -> dict[str, object]:

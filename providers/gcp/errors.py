@@ -2,7 +2,8 @@
 
 Compute Engine tells an error in three ways: an HTTP status with a ``reason``, an error code inside a finished
 operation, and a code on the last attempt of a managed group to start a machine. The reasons and codes are those of its
-documents ("Troubleshooting API errors", "Troubleshooting resource availability").
+documents ("Troubleshooting API errors", "Troubleshooting resource availability"). GKE tells a status of gRPC by its name,
+and why in an ``ErrorInfo``; that a cluster is in another operation, older answers tell by their text alone.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from providers.errors import (
     AnswerLost,
+    Busy,
     Incompatible,
     Invalid,
     NoCapacity,
@@ -35,7 +37,13 @@ _REASONS: Mapping[str, type[ProviderError]] = {
     "forbidden": NotPermitted, "required": Invalid, "invalid": Invalid, "badRequest": Invalid, "invalidUsage": Invalid,
     "accessNotConfigured": NotPermitted, "insufficientPermissions": NotPermitted, "backendError": Unavailable,
     "internalError": Unavailable, "resourceNotFound": NotFound, "unsupportedOperation": Incompatible,
+    "CLUSTER_ALREADY_HAS_OPERATION": Busy, "failedPrecondition": WrongState, "FAILED_PRECONDITION": WrongState,
+    "RESOURCE_EXHAUSTED": Throttled, "NOT_FOUND": NotFound, "PERMISSION_DENIED": NotPermitted, "ABORTED": Busy,
+    "ALREADY_EXISTS": WrongState, "INVALID_ARGUMENT": Invalid, "UNAUTHENTICATED": NotPermitted, "INTERNAL": Unavailable,
+    "UNAVAILABLE": Unavailable, "DEADLINE_EXCEEDED": Unavailable, "UNIMPLEMENTED": Incompatible,
+    "SERVICE_DISABLED": NotPermitted, "IAM_PERMISSION_DENIED": NotPermitted, "RATE_LIMIT_EXCEEDED": Throttled,
 }  # fmt: skip
+_IN_ANOTHER_OPERATION = ("incompatible operation", "wait and try again once it")
 
 CODES: Mapping[str, type[ProviderError]] = {
     "ZONE_RESOURCE_POOL_EXHAUSTED": NoCapacity, "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS": NoCapacity,
@@ -72,12 +80,22 @@ def of_answer(error: google.GoogleAPICallError, mutation: bool, doing: str) -> P
     """Map an answer with an error status: by its reason where it has one that is known, else by the status."""
     told = " ".join(str(error.message or "").split())
     status = int(error.code or 500)
+    if any(text in told for text in _IN_ANOTHER_OPERATION):
+        return Busy(f"{doing}: {told}")
     reasons = [str(one.get("reason", "")) for one in error.errors if isinstance(one, Mapping)]
-    for reason in reasons:
+    for reason in (str(error.reason or ""), *reasons, _status(error)):
         if reason in _REASONS:
             return _made(_REASONS[reason], mutation, status, f"{doing}: {reason}: {told}")
     kind = _STATUSES.get(status, Unavailable if status >= 500 else Invalid)
     return _made(kind, mutation, status, f"{doing}: {status}: {told}")
+
+
+def _status(error: google.GoogleAPICallError) -> str:
+    """Read the name of a gRPC status from the body of an answer; the client keeps it nowhere else."""
+    try:
+        return str(error.response.json()["error"].get("status", ""))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return ""
 
 
 def _made(kind: type[ProviderError], mutation: bool, status: int, text: str) -> ProviderError:

@@ -26,6 +26,9 @@ GPU_FAMILIES = ("a2", "a3", "a4", "a4x", "g2", "g4")
 HYPERDISK_FAMILIES = ("c4", "c4a", "c4d", "n4", "n4d", "h4d", "x4", "m4")
 ARM_FAMILIES = ("t2a", "c4a", "n4a", "a4x")
 
+# GKE labels what it makes with the cluster and the node pool.
+CLUSTER_LABEL, POOL_LABEL = "goog-k8s-cluster-name", "goog-k8s-node-pool-name"
+
 MIGRATES, TERMINATES = "MIGRATE", "TERMINATE"
 
 
@@ -39,9 +42,20 @@ def state(instance: Answer) -> MachineState:
     return STATES.get(str(instance.status), "unknown")
 
 
-def zone(instance: Answer) -> str:
-    """Name the zone of an instance."""
-    return last(instance.zone)
+def zone(resource: Answer) -> str:
+    """Name the zone of an instance or a group."""
+    return last(resource.zone)
+
+
+def model(accelerator_type: str) -> str:
+    """Name the GPU model of an accelerator type as offers do; one that is not known keeps Google's name."""
+    kind = last(accelerator_type)
+    return _MODELS.get(kind, kind)
+
+
+def pool_of(labels: Mapping[str, str]) -> str:
+    """Name the GKE node pool that made a group, as cluster/name, by the labels of its template; "" if none did."""
+    return f"{labels[CLUSTER_LABEL]}/{labels[POOL_LABEL]}" if {CLUSTER_LABEL, POOL_LABEL} <= set(labels) else ""
 
 
 def machine_type(instance: Answer) -> str:
@@ -65,8 +79,7 @@ def attached(instance: Answer) -> tuple[int, str]:
     if family(machine_type(instance)) != "n1":
         return 0, ""
     for one in instance.guest_accelerators:
-        kind = last(one.accelerator_type)
-        return int(one.accelerator_count), _MODELS.get(kind, kind)
+        return int(one.accelerator_count), model(one.accelerator_type)
     return 0, ""
 
 

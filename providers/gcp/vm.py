@@ -15,7 +15,7 @@ from providers.gcp import rules
 from providers.gcp.client import Client
 from providers.gcp.errors import of_codes
 from providers.gcp.handle import Handle, read, request_id
-from providers.gcp.quota import Quotas
+from providers.gcp.facts import Facts
 from providers.gcp.rules import Answer
 from providers.shelf import Shelf
 from providers.types import (
@@ -40,11 +40,11 @@ _ENDS: Mapping[str, MachineState] = {"stop": "stopped", "start": "running", "lau
 class Vms:
     """The instances of one project. The laws of the methods are those of ``providers.base.Provider``."""
 
-    def __init__(self, name: str, client: Client, shelf: Shelf) -> None:
+    def __init__(self, name: str, client: Client, facts: Facts, shelf: Shelf) -> None:
         self._name = name
         self._client = client
         self._shelf = shelf
-        self._quotas = Quotas(client)
+        self._facts = facts
 
     # Reads.
 
@@ -84,7 +84,7 @@ class Vms:
         # One that is replaced runs on beside the new one; one that changes in place gives its own share back.
         running = rules.state(instance) in ("pending", "running")
         gone = None if isinstance(way, Replace) or not running else self.allocation(instance).offer
-        self._quotas.check(offer, where, 1, gone)
+        self._facts.check(offer, where, 1, gone)
         return way
 
     def labelled(self, key: str, value: str | None) -> list[Allocation]:
@@ -171,7 +171,7 @@ class Vms:
         why = "" if not offer.attached_gpus or rules.family(offer.machine_type) == "n1" else "GPUs attach to N1 only"
         if why:
             raise Incompatible(f"{offer.id} cannot be launched: {why}")
-        self._quotas.check(offer, offer.zone)
+        self._facts.check(offer, offer.zone)
         place = f"zones/{offer.zone}"
         scheduling: dict[str, object] = {"on_host_maintenance": rules.needed_maintenance(offer)}
         if offer.buying == "spot":

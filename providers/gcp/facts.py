@@ -1,4 +1,4 @@
-"""Edge: what a region's quotas leave room for, and whether a machine type is there at all."""
+"""Edge: what Google says of a place: what its quotas leave room for, and whether a machine type is there at all."""
 
 from providers.catalog import region_of
 from providers.errors import Incompatible, NotFound, NotPermitted, QuotaExceeded, Transient
@@ -7,7 +7,7 @@ from providers.gcp.client import Client
 from providers.types import Offer
 
 
-class Quotas:
+class Facts:
     """Asks afresh each time: quotas and their use change, and a route is asked for seldom."""
 
     def __init__(self, client: Client) -> None:
