@@ -7,7 +7,7 @@ error inside a success; so every mutation is made in its ``_unary`` form, and it
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from google.api_core.client_options import ClientOptions
@@ -34,7 +34,10 @@ _COMPUTE = frozenset(_CLIENTS) - {"clusters"}
 
 
 class Client:
-    """Calls Compute Engine and GKE by resource and method. Spends from the budget and raises ``providers.errors`` only."""
+    """Calls Compute Engine and GKE by resource and method. Spends from the budget, raises ``providers.errors`` only.
+
+    Of clusters, a ``name`` or ``parent`` is given from the project on: ``locations/...``.
+    """
 
     def __init__(self, project: str, budget: Budget, endpoint: str | None = None) -> None:
         """Take the project; with an ``endpoint``, an emulator's, no credentials are looked for."""
@@ -60,7 +63,7 @@ class Client:
     def _call(self, resource: str, method: str, mutation: bool, arguments: dict[str, object]) -> Any:
         api = f"{resource}.{method.removesuffix('_unary')}"
         self._budget.spend(api)
-        request = {"project": self.project, **arguments} if resource in _COMPUTE else arguments
+        request = self._request(resource, arguments)
         try:
             with mapped(mutation, api):
                 answer = getattr(self._client(resource), method)(request=request, retry=None, timeout=TIMEOUT_SECONDS)
@@ -69,6 +72,13 @@ class Client:
             raise
         self._budget.answered(api)
         return answer
+
+    def _request(self, resource: str, arguments: Mapping[str, object]) -> dict[str, object]:
+        """Name the project: Compute Engine takes it apart, GKE at the beginning of a name."""
+        if resource in _COMPUTE:
+            return {"project": self.project, **arguments}
+        named = {key: f"projects/{self.project}/{arguments[key]}" for key in ("name", "parent") if key in arguments}
+        return {**arguments, **named}
 
     def _client(self, resource: str) -> Any:
         with self._making:

@@ -2,8 +2,8 @@
 
 Compute Engine tells an error in three ways: an HTTP status with a ``reason``, an error code inside a finished
 operation, and a code on the last attempt of a managed group to start a machine. The reasons and codes are those of its
-documents ("Troubleshooting API errors", "Troubleshooting resource availability"). GKE tells a status of gRPC by its name,
-and why in an ``ErrorInfo``; that a cluster is in another operation, older answers tell by their text alone.
+documents ("Troubleshooting API errors", "Troubleshooting resource availability"). GKE tells a status of gRPC by its
+name, and why in an ``ErrorInfo``; that a cluster is in another operation, older answers tell by their text alone.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -74,6 +74,13 @@ def mapped(mutation: bool, doing: str) -> Iterator[None]:
         raise NotPermitted(f"{doing}: {_line(error)} - configure credentials for Google Cloud") from error
     except requests.RequestException as error:
         raise of_transport(error, mutation, doing) from error
+
+
+def disabled(error: ProviderError) -> bool:
+    """Whether an API is not turned on in the project: then nothing that it serves is there."""
+    return isinstance(error, NotPermitted) and any(
+        one in str(error) for one in ("SERVICE_DISABLED", "accessNotConfigured")
+    )
 
 
 def of_answer(error: google.GoogleAPICallError, mutation: bool, doing: str) -> ProviderError:

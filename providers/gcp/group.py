@@ -10,7 +10,7 @@ from providers.gcp.errors import of_codes
 from providers.gcp.facts import Facts
 from providers.gcp.handle import Handle, read
 from providers.gcp.rules import Answer
-from providers.gcp.scaling import Scaling, alive, last_fault, name, nodes, state
+from providers.gcp.scaling import Scaling, alive, last_fault, name, nodes, state, staying
 from providers.types import Allocation, Grow, Offer, Operation, Remove, Resize, Route, Same, Shrink, Target
 
 
@@ -100,7 +100,7 @@ class Groups:
         """Delete named nodes, lowering the size by as many. One that is no member is passed over."""
         group = self._found(call.target)
         handle = Handle("remove", call.target.place, call.target.id, "", ",".join(call.victims))
-        there = {name(one) for one in self._scaling.members(group) if state(one) != "stopping"}
+        there = staying(self._scaling.members(group))
         left = [victim for victim in call.victims if victim in there]
         if not left:
             return Operation(handle.name, self._name, "done")

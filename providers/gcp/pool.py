@@ -2,22 +2,23 @@
 
 It grows by ``setSize``, which counts nodes a zone and makes one operation a cluster at a time. GKE takes no request id
 for it, but the size is absolute. It shrinks by named nodes: these are emptied first where a kubeconfig lets us, then
-deleted from their managed group; a smaller size would let Google choose. The wanted size is that of the groups, which is
-what makes nodes.
+deleted from their managed group; a smaller size would let Google choose. The wanted size is that of the groups, which
+is what makes nodes.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 from providers.catalog import with_nodes
-from providers.errors import Busy, Incompatible, Invalid, NotFound, Unavailable, WrongState
+from providers.errors import Busy, Incompatible, Invalid, NotFound, NotPermitted, Unavailable, WrongState
 from providers.gcp import rules
 from providers.gcp.client import Client
+from providers.gcp.errors import disabled
 from providers.gcp.facts import Facts
 from providers.gcp.handle import Handle, read
 from providers.gcp.issues import fault_of, hindrance
 from providers.gcp.rules import Answer
-from providers.gcp.scaling import Scaling, alive, last_fault, name, nodes
+from providers.gcp.scaling import Scaling, alive, last_fault, name, nodes, staying
 from providers.kubernetes import Clusters, seen
 from providers.shelf import Shelf
 from providers.types import (
@@ -110,8 +111,13 @@ class Pools:
         return Grow(offer.nodes)
 
     def labelled(self, key: str, value: str | None) -> list[Allocation]:
-        """List the node pools whose machines GKE gives a label. Raises ``Unavailable`` where Google leaves a zone out."""
-        answer = self._client.read("clusters", "list_clusters", parent=f"projects/{self._client.project}/locations/-")
+        """List the node pools whose machines get a label. Raises ``Unavailable`` where Google leaves a zone out."""
+        try:
+            answer = self._client.read("clusters", "list_clusters", parent="locations/-")
+        except NotPermitted as error:
+            if disabled(error):
+                return []  # the project has no cluster
+            raise
         if answer.missing_zones:
             raise Unavailable(f"GKE does not tell of the clusters in {', '.join(answer.missing_zones)} - ask later")
         found = []
@@ -130,10 +136,7 @@ class Pools:
         cluster, _, pool = target.id.partition("/")
         if not cluster or not pool:
             raise Invalid(f"the id of a node pool is its cluster's name, a slash and its own, not {target.id!r}")
-        return f"{self._location(target.place)}/clusters/{cluster}/nodePools/{pool}"
-
-    def _location(self, place: str) -> str:
-        return f"projects/{self._client.project}/locations/{place}"
+        return f"locations/{target.place}/clusters/{cluster}/nodePools/{pool}"
 
     def _zones(self, pool: Answer) -> Zones:
         """Read the managed groups of a pool from their addresses: .../zones/ZONE/instanceGroupManagers/NAME."""
@@ -193,7 +196,7 @@ class Pools:
         if pool.status.name in _PASSING:
             raise Busy(f"node pool {call.target.id} is {pool.status.name} - nodes are removed once it is not")
         zones = self._zones(pool)
-        left = [(group, [v for v in call.victims if v in alive(members)]) for group, members in zones]
+        left = [(group, [v for v in call.victims if v in staying(members)]) for group, members in zones]
         self._clusters.empty(_cluster(call.target.id), [victim for _, victims in left for victim in victims], token)
         for group, victims in left:
             if victims:
@@ -223,7 +226,7 @@ class Pools:
         """Say how GKE's own operation stands; ``None`` once it is through, or is not known any more."""
         if not handle.operation:
             return None
-        address = f"{self._location(handle.zone)}/operations/{handle.operation}"
+        address = f"locations/{handle.zone}/operations/{handle.operation}"
         try:
             found = self._client.read("clusters", "get_operation", name=address)
         except NotFound:

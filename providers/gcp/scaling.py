@@ -92,6 +92,11 @@ def alive(members: Sequence[Answer]) -> list[str]:
     return [name(one) for one in members if one.instance_status and state(one) != "stopping"]
 
 
+def staying(members: Sequence[Answer]) -> list[str]:
+    """Name the members that are not on their way out, also one that is being made, or made again after it was lost."""
+    return [name(one) for one in members if state(one) != "stopping"]
+
+
 def last_fault(members: Sequence[Answer]) -> str:
     """Say why a member's last attempt failed, its class of error first; "" if none did. It shows nowhere else."""
     return next((fault for one in members if (fault := of_codes(one.last_attempt.errors.errors))), "")

@@ -14,8 +14,8 @@ from providers.errors import Incompatible, Invalid, NotFound, WrongState
 from providers.gcp import rules
 from providers.gcp.client import Client
 from providers.gcp.errors import of_codes
-from providers.gcp.handle import Handle, read, request_id
 from providers.gcp.facts import Facts
+from providers.gcp.handle import Handle, read, request_id
 from providers.gcp.rules import Answer
 from providers.shelf import Shelf
 from providers.types import (

@@ -15,6 +15,8 @@ PERMISSION = {
     "groups.list_managed_instances": "instanceGroupManagers.get", "templates.get": "instanceTemplates.get",
     "groups.resize": "instanceGroupManagers.update", "groups.delete_instances": "instanceGroupManagers.update",
     "instances.insert": "instances.create",
+    "clusters.get_node_pool": "container.clusters.get", "clusters.list_clusters": "container.clusters.list",
+    "clusters.get_operation": "container.operations.get", "clusters.set_node_pool_size": "container.clusters.update",
 }  # fmt: skip
 """What Google's reference of each method says it needs, for those whose permission is not named like the method."""
 ORDERED = {"stop", "start", "setMachineType", "setScheduling", "setMachineResources", "delete"}
@@ -32,7 +34,8 @@ def made() -> tuple[set[str], set[str]]:
     for path in (ROOT / "providers" / "gcp").glob("*.py"):
         for how, resource, method, *_ in CALL.findall(path.read_text()):
             if how:
-                found = f"compute.{PERMISSION[f'{resource}.{method}']}"
+                found = PERMISSION[f"{resource}.{method}"]
+                found = found if found.startswith("container.") else f"compute.{found}"
                 (changes if how == "mutate" else reads).add(found)
     return reads, changes
 

@@ -1,4 +1,4 @@
-"""Edge: a strict Compute Engine on loopback: what Google enforces, asked by Google's own client.
+"""Edge: a strict Compute Engine on loopback, with GKE beside it: what Google enforces, asked by Google's own client.
 
 ``python -m tests.emulators.gce --port 4590`` serves one that a provider's ``endpoint`` may point at. Every request body
 is read, and every answer checked, through the client's own proto types. In tests it runs under a virtual clock, takes
@@ -24,6 +24,8 @@ from google.cloud import compute_v1
 
 from providers.clock import Clock, SystemClock
 from providers.simulated.answers import JsonHandler
+from tests.emulators import gke
+from tests.emulators.gke import Gke, NodePool
 
 Query = Mapping[str, str]
 Body = Mapping[str, Any]
@@ -36,7 +38,7 @@ TYPES = {
 FIXED_GPUS = {"a2-highgpu-1g": ("nvidia-tesla-a100", 1), "a3-highgpu-8g": ("nvidia-h100-80gb", 8)}
 MUTATIONS = frozenset({
     "insert", "delete", "stop", "start", "setMachineType", "setMachineResources", "setScheduling", "resize",
-    "deleteInstances",
+    "deleteInstances", *gke.MUTATIONS,
 })  # fmt: skip
 
 
@@ -64,11 +66,20 @@ class Called:
 
 
 class Refusal(Exception):
-    """An error status with a reason."""
+    """An error status with a reason: of Compute Engine's own, or the name of a gRPC status, with its ``detail``."""
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
+    def __init__(self, status: int, reason: str, message: str, detail: str = "") -> None:
         super().__init__(message)
-        self.status, self.reason, self.message = status, reason, message
+        self.status, self.reason, self.message, self.detail = status, reason, message, detail
+
+    def told(self) -> dict[str, Any]:
+        """Write it as the body of an answer, in the form of the API that it is of."""
+        error: dict[str, Any] = {"code": self.status, "message": self.message}
+        if self.reason.isupper():
+            detail = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "domain": "container.googleapis.com"}
+            details = [{**detail, "reason": self.detail}] if self.detail else []
+            return {"error": {**error, "status": self.reason, "details": details}}
+        return {"error": {**error, "errors": [{"reason": self.reason, "message": self.message, "domain": "global"}]}}
 
 
 class Broken(Exception):
@@ -97,6 +108,7 @@ class Emulator:
         stop_seconds: float = 60.0,
         boot_seconds: float = 30.0,
         change_seconds: float = 3.0,
+        operation_seconds: float = 20.0,
     ) -> None:
         self.ask = ask
         self.complaints: list[str] = []
@@ -105,6 +117,7 @@ class Emulator:
         self.groups: dict[tuple[str, str], dict[str, Any]] = {}
         self.templates: dict[str, dict[str, Any]] = {}
         self.operations: dict[str, dict[str, Any]] = {}
+        self.gke = Gke(self.project, self, operation_seconds)
         self._clock = clock
         self._seconds = {"stop": stop_seconds, "boot": boot_seconds, "change": change_seconds}
         self._requests: dict[str, str] = {}
@@ -185,6 +198,55 @@ class Emulator:
         }  # fmt: skip
         self._fill(self.groups[zone, name], at_once=True)
 
+    def pool(
+        self,
+        cluster: str,
+        name: str,
+        zones: Sequence[str],
+        machine_type: str,
+        each: int,
+        location: str = "",
+        **more: Any,
+    ) -> NodePool:
+        """Set up a node pool with all its nodes running: ``each`` in every zone, in a managed group of its own."""
+        labels = {"goog-k8s-cluster-name": cluster, "goog-k8s-node-pool-name": name, **more.get("labels", {})}
+        template = f"gke-{cluster}-{name}"
+        self.template(template, machine_type, labels)
+        groups = [(zone, f"{template}-{zone[-1]}-grp") for zone in zones]
+        for zone, group in groups:
+            self.group(group, zone, template, each)
+        where = location or (zones[0] if len(zones) == 1 else zones[0][:-2])
+        return self.gke.add(NodePool(cluster, name, where, machine_type, groups, **more))
+
+    def vanish(self, zone: str, name: str) -> None:
+        """Delete a machine by hand. A managed group makes its member again, under the same name."""
+        with self._lock:
+            del self.instances[zone, name]
+            for (where, _), group in self.groups.items():
+                if where == zone and name in group["members"]:
+                    self._create(group, zone, name, "RECREATING", self._seconds["boot"])
+
+    # What GKE needs.
+
+    def set_size(self, zone: str, name: str, size: int) -> bool:
+        """Set a managed group's size as GKE does; say whether there is stock for it."""
+        self._resized(self.groups[zone, name], zone, size)
+        return not any(member["errors"] for member in self.groups[zone, name]["members"].values())
+
+    def later(self, seconds: float, bring: Callable[[], None]) -> None:
+        """Let something happen after a time."""
+        self._due.append(_Due(self._clock.now() + timedelta(seconds=seconds), bring, {}))
+
+    def refuse(self, status: int, reason: str, message: str, detail: str = "") -> Exception:
+        """Make a refusal."""
+        return Refusal(status, reason, message, detail)
+
+    def machines(self) -> list[str]:
+        """Give the provider ids of the machines that run, as their nodes name them."""
+        self.tick()
+        here = [(zone, name) for (zone, name), one in self.instances.items() if one["status"] == "RUNNING"]
+        return [f"gce://{self.project}/{zone}/{name}" for zone, name in here]
+
     # A request's way.
 
     def answer(self, verb: str, path: str, body: bytes) -> dict[str, Any]:
@@ -192,12 +254,18 @@ class Emulator:
         parts = urlsplit(path)
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
         names = parts.path.removeprefix("/compute/v1/projects/").split("/")[1:]
-        method, name = _method(verb, names)
+        there: Mapping[str, str] = {}
+        if parts.path.startswith("/v1/"):
+            method, there = gke.named(verb, parts.path)
+            name = there.get("pool", "")
+        else:
+            method, name = _method(verb, names)
         outcome = "ok"
         try:
             with self._lock:
                 self._pass_time()
-                return self._handled(method, name, names, query, json.loads(body or b"{}"))
+                made = self._container(method, there, body) if there else self._compute(method, names, query, body)
+                return self._handled(method, name, made)
         except Refusal as refusal:
             outcome = refusal.reason
             raise
@@ -207,22 +275,33 @@ class Emulator:
         finally:
             self.calls.append(Called(self._clock.now(), method, name, query, outcome))
 
-    def _handled(self, method: str, name: str, names: list[str], query: dict[str, str], body: dict[str, Any]):
+    def _handled(self, method: str, name: str, made: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         if method in MUTATIONS and self.ask is not None and (complaint := self.ask(method, name)):
             self.complaints.append(complaint)
             raise Refusal(400, "noIntent", complaint)
         self._fail(method, after=False)
-        repeated = self._requests.get(query.get("requestId", ""))
-        if repeated is not None:
-            answer = self.operations[repeated]
-        else:
+        answer = made()
+        self._fail(method, after=True)
+        return answer
+
+    def _container(self, method: str, names: Mapping[str, str], body: bytes) -> Callable[[], dict[str, Any]]:
+        return lambda: self.gke.answer(method, names, body)
+
+    def _compute(
+        self, method: str, names: list[str], query: dict[str, str], body: bytes
+    ) -> Callable[[], dict[str, Any]]:
+        def made() -> dict[str, Any]:
+            repeated = self._requests.get(query.get("requestId", ""))
+            if repeated is not None:
+                return self.operations[repeated]
             handler = getattr(self, "_" + re.sub(r"(?=[A-Z])", "_", method).lower().replace("/", "_"))
-            answer = handler(names, query, body)
+            answer: dict[str, Any] = handler(names, query, json.loads(body or b"{}"))
             if method in MUTATIONS and "requestId" in query:
                 uuid.UUID(query["requestId"])  # Google refuses anything else
                 self._requests[query["requestId"]] = answer["name"]
-        self._fail(method, after=True)
-        return answer
+            return answer
+
+        return made
 
     def _fail(self, method: str, after: bool) -> None:
         for place, fault in enumerate(self._faults):
@@ -451,16 +530,18 @@ class Emulator:
         return {"managedInstances": [{k: v for k, v in one.items() if v is not None} for one in found]}
 
     def _resize(self, names: list[str], query: Query, body: Body):
-        group, size = self._group_at(names), int(query["size"])
+        self._resized(self._group_at(names), names[1], int(query["size"]))
+        return self._order(names[1], "resize", 0.0, lambda: None)
+
+    def _resized(self, group: dict[str, Any], zone: str, size: int) -> None:
         group["targetSize"] = size
-        waiting = [name for name in group["members"] if (names[1], name) not in self.instances]
+        waiting = [name for name in group["members"] if (zone, name) not in self.instances]
         for name in waiting[: max(0, len(group["members"]) - size)]:
             del group["members"][name]
         live = list(group["members"])
         for name in live[: max(0, len(live) - size)]:  # any of them, as Google's choice is not ours
-            self._retire(group, names[1], name)
+            self._retire(group, zone, name)
         self._fill(group)
-        return self._order(names[1], "resize", 0.0, lambda: None)
 
     def _delete_instances(self, names: list[str], query: Query, body: Body):
         told = compute_v1.InstanceGroupManagersDeleteInstancesRequest.from_json(json.dumps(body))
@@ -487,26 +568,27 @@ class Emulator:
     def _fill(self, group: dict[str, Any], at_once: bool = False) -> None:
         """Create what a group lacks. Without stock it says so on the member's last attempt, and goes on trying."""
         zone = group["zone"].rpartition("/")[2]
-        properties = self.templates[group["instanceTemplate"].rpartition("/")[2]]["properties"]
         alive = [name for name, member in group["members"].items() if member["action"] != "DELETING"]
         for _ in range(group["targetSize"] - len(alive)):
             name = f"{group['name']}-{uuid.uuid4().hex[:4]}"
-            short = self._short(zone, properties["machineType"])
-            group["members"][name] = {"action": "CREATING", "errors": short}
-            if short:
-                continue
-            made = self._new(name, zone, {**properties, "metadata": {"items": [
-                {"key": "created-by", "value": f"{self._address(zone)}/instanceGroupManagers/{group['name']}"},
-            ]}})  # fmt: skip
-            self.instances[zone, name] = made
+            self._create(group, zone, name, "CREATING", 0.0 if at_once else self._seconds["boot"])
 
-            def up(made: dict[str, Any] = made, member: dict[str, Any] = group["members"][name]) -> None:
-                made["status"], member["action"] = "RUNNING", "NONE"
+    def _create(self, group: dict[str, Any], zone: str, name: str, action: str, seconds: float) -> None:
+        properties = self.templates[group["instanceTemplate"].rpartition("/")[2]]["properties"]
+        short = self._short(zone, properties["machineType"])
+        member = group["members"][name] = {"action": action, "errors": short}
+        if short:
+            return
+        by = {"key": "created-by", "value": f"{self._address(zone)}/instanceGroupManagers/{group['name']}"}
+        made = self.instances[zone, name] = self._new(name, zone, {**properties, "metadata": {"items": [by]}})
 
-            if at_once:
-                up()
-            else:
-                self._due.append(_Due(self._clock.now() + timedelta(seconds=self._seconds["boot"]), up, {}))
+        def up() -> None:
+            made["status"], member["action"] = "RUNNING", "NONE"
+
+        if seconds:
+            self._due.append(_Due(self._clock.now() + timedelta(seconds=seconds), up, {}))
+        else:
+            up()
 
     # Facts.
 
@@ -547,9 +629,7 @@ class _Asked(JsonHandler):
         try:
             status, answer = 200, self.emulator.answer(self.command, self.path, body)
         except Refusal as refusal:
-            told = {"reason": refusal.reason, "message": refusal.message, "domain": "global"}
-            status = refusal.status
-            answer = {"error": {"code": status, "message": refusal.message, "errors": [told]}}
+            status, answer = refusal.status, refusal.told()
         except Broken:
             self.close_connection = True
             return
