@@ -583,7 +583,8 @@ class Emulator:
         made = self.instances[zone, name] = self._new(name, zone, {**properties, "metadata": {"items": [by]}})
 
         def up() -> None:
-            made["status"], member["action"] = "RUNNING", "NONE"
+            if member["action"] == action:  # and not deleted meanwhile
+                made["status"], member["action"] = "RUNNING", "NONE"
 
         if seconds:
             self._due.append(_Due(self._clock.now() + timedelta(seconds=seconds), up, {}))
