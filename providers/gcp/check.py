@@ -17,6 +17,7 @@ READS: tuple[Read, ...] = (
     ("compute.machineTypes.get", "machine_types", "get", {**_ZONE, "machine_type": "n1-standard-4"}),
     ("compute.regions.get", "regions", "get", {"region": "us-central1"}),
     ("compute.zoneOperations.get", "zone_operations", "get", {**_ZONE, "operation": NOWHERE}),
+    ("compute.regionOperations.get", "region_operations", "get", {"region": "us-central1", "operation": NOWHERE}),
     ("compute.instanceGroupManagers.get", "groups", "get", {**_ZONE, "instance_group_manager": NOWHERE}),
     ("compute.instanceGroupManagers.list", "groups", "aggregated_list", {"max_results": 1}),
     ("compute.instanceTemplates.get", "templates", "get", {"instance_template": NOWHERE}),

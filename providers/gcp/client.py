@@ -25,12 +25,16 @@ _CLIENTS: dict[str, Callable[..., Any]] = {
     "machine_types": compute_v1.MachineTypesClient,
     "regions": compute_v1.RegionsClient,
     "zone_operations": compute_v1.ZoneOperationsClient,
+    "region_operations": compute_v1.RegionOperationsClient,
     "groups": compute_v1.InstanceGroupManagersClient,
+    "region groups": compute_v1.RegionInstanceGroupManagersClient,
     "templates": compute_v1.InstanceTemplatesClient,
+    "region templates": compute_v1.RegionInstanceTemplatesClient,
     "clusters": container_v1.ClusterManagerClient,
 }
 _COMPUTE = frozenset(_CLIENTS) - {"clusters"}
 """Whose requests name the project, and whose mutations have a form that gives the bare operation."""
+_ALSO_REGIONAL = ("groups", "templates")
 
 
 class Client:
@@ -66,7 +70,9 @@ class Client:
         request = self._request(resource, arguments)
         try:
             with mapped(mutation, api):
-                answer = getattr(self._client(resource), method)(request=request, retry=None, timeout=TIMEOUT_SECONDS)
+                answer = getattr(self._client(resource, "region" in arguments), method)(
+                    request=request, retry=None, timeout=TIMEOUT_SECONDS
+                )
         except Throttled:
             self._budget.refused(api)
             raise
@@ -80,7 +86,9 @@ class Client:
         named = {key: f"projects/{self.project}/{arguments[key]}" for key in ("name", "parent") if key in arguments}
         return {**arguments, **named}
 
-    def _client(self, resource: str) -> Any:
+    def _client(self, resource: str, regional: bool) -> Any:
+        if regional and resource in _ALSO_REGIONAL:
+            resource = f"region {resource}"
         with self._making:
             if resource not in self._made:
                 with mapped(False, resource):

@@ -1,25 +1,23 @@
-"""Edge: one zonal managed instance group: its size, its members, and what its last attempts say."""
+"""Edge: one managed instance group, of a zone or a region: its size, its members, and what its last attempts say."""
 
 from dataclasses import replace
 
 from providers.catalog import with_nodes
 from providers.errors import Incompatible, NotFound, WrongState
 from providers.gcp import rules
-from providers.gcp.client import Client
 from providers.gcp.errors import of_codes
 from providers.gcp.facts import Facts
 from providers.gcp.handle import Handle, read
 from providers.gcp.rules import Answer
-from providers.gcp.scaling import Scaling, alive, last_fault, name, nodes, state, staying
+from providers.gcp.scaling import Scaling, alive, chosen, last_fault, name, nodes, state, zones
 from providers.types import Allocation, Grow, Offer, Operation, Remove, Resize, Route, Same, Shrink, Target
 
 
 class Groups:
     """The managed groups of one project. A group has no bounds of its own, so ``most_nodes`` bounds all of them."""
 
-    def __init__(self, name: str, client: Client, facts: Facts, scaling: Scaling, most_nodes: int) -> None:
+    def __init__(self, name: str, facts: Facts, scaling: Scaling, most_nodes: int) -> None:
         self._name = name
-        self._client = client
         self._facts = facts
         self._scaling = scaling
         self._most_nodes = most_nodes
@@ -31,16 +29,17 @@ class Groups:
         return self._allocation(target, self._found(target))
 
     def _allocation(self, target: Target, group: Answer) -> Allocation:
-        properties = self._scaling.template(group)
-        there = nodes(self._scaling.members(group))
+        members = self._scaling.members(group)
+        properties, there = self._scaling.template(group, members), nodes(members)
         wanted, running = int(group.target_size), sum(node.state == "running" for node in there)
-        offer = with_nodes(self._scaling.node(properties, target.place), max(wanted, 1))
+        offer = with_nodes(self._scaling.node(group, properties), max(wanted, 1))
         settled = running == wanted == len(there)
         return Allocation(target, "running" if settled else "pending", offer, there, (), dict(properties.labels))
 
     def offers(self, target: Target) -> list[Offer]:
         """List the sizes that a group may have."""
-        node = self._scaling.node(self._scaling.template(self._found(target)), target.place)
+        group = self._found(target)
+        node = self._scaling.node(group, self._scaling.template(group))
         return [with_nodes(node, count) for count in range(1, self._most_nodes + 1)]
 
     def route(self, target: Target, offer: Offer) -> Route:
@@ -54,7 +53,7 @@ class Groups:
             raise Incompatible(f"group {target.id} has an autoscaler - detach it, two cannot steer one group")
         if not 1 <= offer.nodes <= self._most_nodes:
             raise Incompatible(f"groups are bounded to 1..{self._most_nodes} nodes - raise most_nodes of the provider")
-        node = self._scaling.node(properties, target.place)
+        node = self._scaling.node(group, properties)
         if with_nodes(node, offer.nodes).id != offer.id:
             raise Incompatible(f"the nodes of group {target.id} are {node.id} and stay so - take another count")
         wanted = int(group.target_size)
@@ -62,7 +61,12 @@ class Groups:
             return Same()
         if offer.nodes < wanted:
             return Shrink(wanted - offer.nodes)
-        self._facts.check(node, target.place, offer.nodes - wanted)
+        templates = {made for one in self._scaling.members(group) if (made := one.version.instance_template)}
+        if templates - {group.instance_template}:
+            raise Incompatible(
+                f"group {target.id} has nodes of another template than its own - finish its update first"
+            )
+        self._facts.check(node, zones(group)[0], offer.nodes - wanted)
         return Grow(offer.nodes)
 
     def labelled(self, key: str, value: str | None) -> list[Allocation]:
@@ -71,7 +75,7 @@ class Groups:
         for group in self._scaling.groups():
             labels = dict(self._scaling.template(group).labels)
             if key in labels and value in (None, labels[key]) and not rules.pool_of(labels):
-                target = Target(self._name, "group", group.name, rules.zone(group))
+                target = Target(self._name, "group", group.name, rules.place(group))
                 found.append(self._allocation(target, group))
         return found
 
@@ -100,8 +104,7 @@ class Groups:
         """Delete named nodes, lowering the size by as many. One that is no member is passed over."""
         group = self._found(call.target)
         handle = Handle("remove", call.target.place, call.target.id, "", ",".join(call.victims))
-        there = staying(self._scaling.members(group))
-        left = [victim for victim in call.victims if victim in there]
+        left = chosen(self._scaling.members(group), call.victims)
         if not left:
             return Operation(handle.name, self._name, "done")
         operation = self._scaling.end(group, left, token)
@@ -112,7 +115,7 @@ class Groups:
         handle = read(operation)
         if handle.operation:
             try:
-                found = self._client.read("zone_operations", "get", zone=handle.zone, operation=handle.operation)
+                found = self._scaling.operation(handle.zone, handle.operation)
             except NotFound:
                 found = None  # operations are forgotten after some weeks; the group itself is not
             fault = of_codes(found.error.errors) if found is not None else ""

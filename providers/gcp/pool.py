@@ -18,7 +18,7 @@ from providers.gcp.facts import Facts
 from providers.gcp.handle import Handle, read
 from providers.gcp.issues import fault_of, hindrance
 from providers.gcp.rules import Answer
-from providers.gcp.scaling import Scaling, alive, last_fault, name, nodes, staying
+from providers.gcp.scaling import Scaling, alive, chosen, last_fault, name, nodes
 from providers.kubernetes import Clusters, seen
 from providers.shelf import Shelf
 from providers.types import (
@@ -196,8 +196,8 @@ class Pools:
         if pool.status.name in _PASSING:
             raise Busy(f"node pool {call.target.id} is {pool.status.name} - nodes are removed once it is not")
         zones = self._zones(pool)
-        left = [(group, [v for v in call.victims if v in staying(members)]) for group, members in zones]
-        self._clusters.empty(_cluster(call.target.id), [victim for _, victims in left for victim in victims], token)
+        left = [(group, chosen(members, call.victims)) for group, members in zones]
+        self._clusters.empty(_cluster(call.target.id), [name(one) for _, victims in left for one in victims], token)
         for group, victims in left:
             if victims:
                 self._scaling.end(group, victims, f"{token} {rules.zone(group)}")

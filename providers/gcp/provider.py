@@ -37,7 +37,7 @@ class Gcp(Split):
         scaling = Scaling(client, shelf)
         clock = SystemClock()
         clusters = clusters or Clusters(None, {}, Budget(clock), clock)
-        vms, groups = Vms(name, client, facts, shelf), Groups(name, client, facts, scaling, most_nodes)
+        vms, groups = Vms(name, client, facts, shelf), Groups(name, facts, scaling, most_nodes)
         super().__init__(name, vms, groups, Pools(name, client, shelf, facts, scaling, clusters, most_nodes))
 
 

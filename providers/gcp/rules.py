@@ -47,6 +47,11 @@ def zone(resource: Answer) -> str:
     return last(resource.zone)
 
 
+def place(group: Answer) -> str:
+    """Name the zone or the region of a managed group."""
+    return last(group.zone or group.region)
+
+
 def model(accelerator_type: str) -> str:
     """Name the GPU model of an accelerator type as offers do; one that is not known keeps Google's name."""
     kind = last(accelerator_type)

@@ -11,6 +11,7 @@ CALL = re.compile(r'\.(read|pages|mutate)\(\s*"([a-z_]+)",\s*"([a-z_]+)"|(?<=met
 PERMISSION = {
     "instances.get": "instances.get", "instances.aggregated_list": "instances.list",
     "machine_types.get": "machineTypes.get", "regions.get": "regions.get", "zone_operations.get": "zoneOperations.get",
+    "region_operations.get": "regionOperations.get",
     "groups.get": "instanceGroupManagers.get", "groups.aggregated_list": "instanceGroupManagers.list",
     "groups.list_managed_instances": "instanceGroupManagers.get", "templates.get": "instanceTemplates.get",
     "groups.resize": "instanceGroupManagers.update", "groups.delete_instances": "instanceGroupManagers.update",

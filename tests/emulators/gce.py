@@ -25,6 +25,7 @@ from google.cloud import compute_v1
 from providers.clock import Clock, SystemClock
 from providers.simulated.answers import JsonHandler
 from tests.emulators import gke
+from tests.emulators.gce_groups import Groups
 from tests.emulators.gke import Gke, NodePool
 
 Query = Mapping[str, str]
@@ -96,7 +97,7 @@ class _Due:
     errors: list[dict[str, str]] = field(default_factory=list)
 
 
-class Emulator:
+class Emulator(Groups):
     """One project. Start it, point an endpoint at ``url``, steer it by the methods below ``close``."""
 
     project = "test-project"
@@ -180,23 +181,11 @@ class Emulator:
         with self._lock:
             self._pass_time()
 
-    def template(self, name: str, machine_type: str, labels: Mapping[str, str] | None = None) -> None:
-        """Set up an instance template."""
-        self.templates[name] = {"name": name, "properties": {"machineType": machine_type, "labels": dict(labels or {})}}
-
     def instance(self, name: str, zone: str, machine_type: str, labels: Mapping[str, str] | None = None, **more: Any):
         """Set up an instance that runs."""
         made = self._new(name, zone, {"machineType": machine_type, "labels": dict(labels or {}), **more})
         made["status"] = "RUNNING"
         self.instances[zone, name] = made
-
-    def group(self, name: str, zone: str, template: str, size: int) -> None:
-        """Set up a managed group with all its nodes running."""
-        self.groups[zone, name] = {
-            "name": name, "zone": self._address(zone), "targetSize": size, "members": {}, "autoscaler": "",
-            "instanceTemplate": f"projects/{self.project}/global/instanceTemplates/{template}",
-        }  # fmt: skip
-        self._fill(self.groups[zone, name], at_once=True)
 
     def pool(
         self,
@@ -218,20 +207,7 @@ class Emulator:
         where = location or (zones[0] if len(zones) == 1 else zones[0][:-2])
         return self.gke.add(NodePool(cluster, name, where, machine_type, groups, **more))
 
-    def vanish(self, zone: str, name: str) -> None:
-        """Delete a machine by hand. A managed group makes its member again, under the same name."""
-        with self._lock:
-            del self.instances[zone, name]
-            for (where, _), group in self.groups.items():
-                if where == zone and name in group["members"]:
-                    self._create(group, zone, name, "RECREATING", self._seconds["boot"])
-
-    # What GKE needs.
-
-    def set_size(self, zone: str, name: str, size: int) -> bool:
-        """Set a managed group's size as GKE does; say whether there is stock for it."""
-        self._resized(self.groups[zone, name], zone, size)
-        return not any(member["errors"] for member in self.groups[zone, name]["members"].values())
+    # What its parts need.
 
     def later(self, seconds: float, bring: Callable[[], None]) -> None:
         """Let something happen after a time."""
@@ -331,7 +307,7 @@ class Emulator:
     ) -> dict[str, Any]:
         operation = {
             "name": f"operation-{uuid.uuid4().hex[:12]}", "status": "RUNNING", "operationType": kind,
-            "zone": self._address(zone),
+            **({"zone": self._address(zone)} if zone[-2] == "-" else {"region": self.address("regions", zone)}),
         }  # fmt: skip
         message = self._spoiled.pop(kind, None)
         told = [{"code": "INTERNAL_ERROR", "message": message}] if message else list(errors)
@@ -501,96 +477,6 @@ class Emulator:
         key = (names[1], names[3])
         return self._order(names[1], "delete", self._seconds["stop"], lambda: self.instances.pop(key, None) and None)
 
-    # Groups.
-
-    def _group_at(self, names: list[str]) -> dict[str, Any]:
-        if (names[1], names[3]) not in self.groups:
-            raise Refusal(404, "notFound", f"The resource 'instanceGroupManagers/{names[3]}' was not found")
-        return self.groups[names[1], names[3]]
-
-    def _instance_group_managers_get(self, names: list[str], query: Query, body: Body):
-        return _told(self._group_at(names))
-
-    def _instance_group_managers_aggregated(self, names: list[str], query: Query, body: Body):
-        items: dict[str, dict[str, list]] = {}
-        for (zone, _), one in self.groups.items():
-            items.setdefault(f"zones/{zone}", {"instanceGroupManagers": []})["instanceGroupManagers"].append(_told(one))
-        return {"items": items}
-
-    def _list_managed_instances(self, names: list[str], query: Query, body: Body):
-        zone = names[1]
-        found = []
-        for name, member in self._group_at(names)["members"].items():
-            instance = self.instances.get((zone, name))
-            found.append({
-                "instance": f"{self._address(zone)}/instances/{name}", "currentAction": member["action"],
-                "instanceStatus": instance["status"] if instance else None,
-                "lastAttempt": {"errors": {"errors": member["errors"]}},
-            })  # fmt: skip
-        return {"managedInstances": [{k: v for k, v in one.items() if v is not None} for one in found]}
-
-    def _resize(self, names: list[str], query: Query, body: Body):
-        self._resized(self._group_at(names), names[1], int(query["size"]))
-        return self._order(names[1], "resize", 0.0, lambda: None)
-
-    def _resized(self, group: dict[str, Any], zone: str, size: int) -> None:
-        group["targetSize"] = size
-        waiting = [name for name in group["members"] if (zone, name) not in self.instances]
-        for name in waiting[: max(0, len(group["members"]) - size)]:
-            del group["members"][name]
-        live = list(group["members"])
-        for name in live[: max(0, len(live) - size)]:  # any of them, as Google's choice is not ours
-            self._retire(group, zone, name)
-        self._fill(group)
-
-    def _delete_instances(self, names: list[str], query: Query, body: Body):
-        told = compute_v1.InstanceGroupManagersDeleteInstancesRequest.from_json(json.dumps(body))
-        group = self._group_at(names)
-        victims = [address.rpartition("/")[2] for address in told.instances]
-        strange = [victim for victim in victims if victim not in group["members"]]
-        if strange:
-            raise Refusal(400, "invalid", f"Instance {strange[0]} is not a member of the group.")
-        for victim in victims:
-            group["targetSize"] -= 1
-            self._retire(group, names[1], victim)
-        return self._order(names[1], "deleteInstances", 0.0, lambda: None)
-
-    def _retire(self, group: dict[str, Any], zone: str, name: str) -> None:
-        group["members"][name]["action"] = "DELETING"
-        self.instances[zone, name]["status"] = "STOPPING"
-
-        def gone() -> None:
-            group["members"].pop(name, None)
-            self.instances.pop((zone, name), None)
-
-        self._due.append(_Due(self._clock.now() + timedelta(seconds=self._seconds["stop"]), gone, {}))
-
-    def _fill(self, group: dict[str, Any], at_once: bool = False) -> None:
-        """Create what a group lacks. Without stock it says so on the member's last attempt, and goes on trying."""
-        zone = group["zone"].rpartition("/")[2]
-        alive = [name for name, member in group["members"].items() if member["action"] != "DELETING"]
-        for _ in range(group["targetSize"] - len(alive)):
-            name = f"{group['name']}-{uuid.uuid4().hex[:4]}"
-            self._create(group, zone, name, "CREATING", 0.0 if at_once else self._seconds["boot"])
-
-    def _create(self, group: dict[str, Any], zone: str, name: str, action: str, seconds: float) -> None:
-        properties = self.templates[group["instanceTemplate"].rpartition("/")[2]]["properties"]
-        short = self._short(zone, properties["machineType"])
-        member = group["members"][name] = {"action": action, "errors": short}
-        if short:
-            return
-        by = {"key": "created-by", "value": f"{self._address(zone)}/instanceGroupManagers/{group['name']}"}
-        made = self.instances[zone, name] = self._new(name, zone, {**properties, "metadata": {"items": [by]}})
-
-        def up() -> None:
-            if member["action"] == action:  # and not deleted meanwhile
-                made["status"], member["action"] = "RUNNING", "NONE"
-
-        if seconds:
-            self._due.append(_Due(self._clock.now() + timedelta(seconds=seconds), up, {}))
-        else:
-            up()
-
     # Facts.
 
     def _machine_types_get(self, names: list[str], query: Query, body: Body):
@@ -610,14 +496,15 @@ class Emulator:
         return {"name": names[1], "quotas": quotas}
 
     def _operations_get(self, names: list[str], query: Query, body: Body):
-        if names[3] not in self.operations:
+        found = self.operations.get(names[3])
+        if found is None or not found.get(names[0][:-1], "").endswith(f"/{names[1]}"):
             raise Refusal(404, "notFound", f"The resource 'operations/{names[3]}' was not found")
-        return self.operations[names[3]]
+        return found
 
     def _instance_templates_get(self, names: list[str], query: Query, body: Body):
-        if names[2] not in self.templates:
-            raise Refusal(404, "notFound", f"The resource 'instanceTemplates/{names[2]}' was not found")
-        return self.templates[names[2]]
+        if names[-1] not in self.templates:
+            raise Refusal(404, "notFound", f"The resource 'instanceTemplates/{names[-1]}' was not found")
+        return self.templates[names[-1]]
 
 
 class _Asked(JsonHandler):
@@ -640,28 +527,19 @@ class _Asked(JsonHandler):
 
 
 def _method(verb: str, names: list[str]) -> tuple[str, str]:
-    """Name what a request asks, and of which resource."""
+    """Name what a request asks, and of which resource; ``names`` are the parts of its path after the project."""
     if names[0] == "aggregated":
         return f"{names[1]}/aggregated", ""
     if names[0] == "global":
         return f"{names[1]}/get", names[2]
-    if names[0] == "regions":
+    if names[0] == "regions" and len(names) == 2:
         return "regions/get", names[1]
     kind, name = names[2], names[3] if len(names) > 3 else ""
     if verb == "GET":
-        return f"{kind}/get", name
+        return f"{kind}/get" if name else f"{kind}/list", name
     if verb == "DELETE":
         return "delete", name
     return (names[4] if len(names) > 4 else "insert"), name
-
-
-def _told(group: Mapping[str, Any]) -> dict[str, Any]:
-    stable = all(member["action"] == "NONE" for member in group["members"].values())
-    return {
-        "name": group["name"], "zone": group["zone"], "targetSize": group["targetSize"],
-        "instanceTemplate": group["instanceTemplate"],
-        "status": {"isStable": stable, "autoscaler": group["autoscaler"]},
-    }  # fmt: skip
 
 
 def _counted(instance: Mapping[str, Any]) -> dict[str, float]:
