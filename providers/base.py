@@ -69,6 +69,13 @@ class Permitted(Protocol):
         """
 
 
+class Bounded(Protocol):
+    """The optional ability to say which permissions are there that are never needed and do harm in wrong hands."""
+
+    def excess(self) -> Sequence[str]:
+        """Name them in the cloud's words. Changes nothing; what the cloud does not tell is not named."""
+
+
 class Priced(Protocol):
     """The optional ability to fetch prices anew."""
 

@@ -1,6 +1,6 @@
 """Edge: which of the reads that the provider makes the credentials allow. Changes nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from providers.budget import Budget
 from providers.clock import SystemClock
@@ -16,6 +16,8 @@ READS: tuple[Read, ...] = (
     ("compute.instances.list", "instances", "aggregated_list", {"filter": _OURS, "max_results": 1}),
     ("compute.machineTypes.get", "machine_types", "get", {**_ZONE, "machine_type": "n1-standard-4"}),
     ("compute.regions.get", "regions", "get", {"region": "us-central1"}),
+    ("compute.projects.get", "projects", "get", {}),
+    ("compute.zoneOperations.list", "zone_operations", "list", {**_ZONE, "max_results": 1}),
     ("compute.zoneOperations.get", "zone_operations", "get", {**_ZONE, "operation": NOWHERE}),
     ("compute.regionOperations.get", "region_operations", "get", {"region": "us-central1", "operation": NOWHERE}),
     ("compute.instanceGroupManagers.get", "groups", "get", {**_ZONE, "instance_group_manager": NOWHERE}),
@@ -37,7 +39,7 @@ def reads(project: str, endpoint: str | None = None) -> dict[str, str | None]:
     return asked(Client(project, Budget(SystemClock()), endpoint))
 
 
-def asked(client: Client) -> dict[str, str | None]:
+def asked(client: Client, wanted: Sequence[Read] = READS) -> dict[str, str | None]:
     """Make each read once through a client that is there."""
 
     def ask(resource: str, method: str, arguments: Mapping[str, object]) -> object:
@@ -48,4 +50,4 @@ def asked(client: Client) -> dict[str, str | None]:
                 return None  # who has not turned GKE on has no cluster to look at
             raise
 
-    return tried(READS, ask)
+    return tried(wanted, ask)

@@ -7,11 +7,14 @@ error inside a success; so every mutation is made in its ``_unary`` form, and it
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import google.auth
 from google.api_core.client_options import ClientOptions
+from google.api_core.exceptions import from_http_response
 from google.auth.credentials import AnonymousCredentials
+from google.auth.transport.requests import AuthorizedSession
 from google.cloud import compute_v1, container_v1
 
 from providers.budget import Budget
@@ -19,11 +22,14 @@ from providers.errors import Throttled
 from providers.gcp.errors import mapped
 
 TIMEOUT_SECONDS = 20.0
+RESOURCES = "https://cloudresourcemanager.googleapis.com"
+SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
 _CLIENTS: dict[str, Callable[..., Any]] = {
     "instances": compute_v1.InstancesClient,
     "machine_types": compute_v1.MachineTypesClient,
     "regions": compute_v1.RegionsClient,
+    "projects": compute_v1.ProjectsClient,
     "zone_operations": compute_v1.ZoneOperationsClient,
     "region_operations": compute_v1.RegionOperationsClient,
     "groups": compute_v1.InstanceGroupManagersClient,
@@ -51,18 +57,38 @@ class Client:
         self._made: dict[str, Any] = {}
         self._making = threading.Lock()
 
-    def read(self, resource: str, method: str, **arguments: object) -> Any:
+    def read(self, resource: str, method: str, /, **arguments: object) -> Any:
         """Make one read."""
         return self._call(resource, method, False, arguments)
 
-    def pages(self, resource: str, method: str, **arguments: object) -> Iterator[Any]:
+    def pages(self, resource: str, method: str, /, **arguments: object) -> Iterator[Any]:
         """Go through all pages of a list."""
         with mapped(False, f"{resource}.{method}"):
             yield from self._call(resource, method, False, arguments)
 
-    def mutate(self, resource: str, method: str, **arguments: object) -> Any:
+    def mutate(self, resource: str, method: str, /, **arguments: object) -> Any:
         """Make one mutation, sent at most once; gives the operation as Google answered it."""
         return self._call(resource, f"{method}_unary" if resource in _COMPUTE else method, True, arguments)
+
+    def permissions(self, wanted: Sequence[str]) -> frozenset[str]:
+        """Ask which of some permissions the credentials have on the project."""
+        api = "projects.testIamPermissions"
+        self._budget.spend(api)
+        address = f"{self._endpoint or RESOURCES}/v1/projects/{self.project}:testIamPermissions"
+        with mapped(False, api):
+            told = self._session().post(address, json={"permissions": list(wanted)}, timeout=TIMEOUT_SECONDS)
+            if told.status_code != 200:
+                raise from_http_response(told)  # type: ignore[no-untyped-call]
+            return frozenset(told.json().get("permissions", ()))
+
+    def _session(self) -> AuthorizedSession:
+        with self._making:
+            if "session" not in self._made:
+                anonymous = AnonymousCredentials()  # type: ignore[no-untyped-call]
+                credentials = anonymous if self._endpoint else google.auth.default(scopes=SCOPES)[0]
+                self._made["session"] = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
+            session: AuthorizedSession = self._made["session"]
+            return session
 
     def _call(self, resource: str, method: str, mutation: bool, arguments: dict[str, object]) -> Any:
         api = f"{resource}.{method.removesuffix('_unary')}"

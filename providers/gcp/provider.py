@@ -1,9 +1,9 @@
 """Edge: Google Cloud as a ``Provider``: instances, managed instance groups and GKE node pools of one project."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from providers import catalog
-from providers.base import Provider
+from providers.base import Provider, Subject
 from providers.budget import Budget
 from providers.catalog import Catalog
 from providers.clock import SystemClock
@@ -11,6 +11,7 @@ from providers.errors import Invalid
 from providers.gcp.client import Client
 from providers.gcp.facts import Facts
 from providers.gcp.group import Groups
+from providers.gcp.permissions import Permissions
 from providers.gcp.pool import Pools
 from providers.gcp.scaling import Scaling
 from providers.gcp.vm import Vms
@@ -24,7 +25,7 @@ _OPTIONS = (*_TEXTS, "contexts", "most_nodes")
 
 
 class Gcp(Split):
-    """A ``Provider`` with ``Inventory``. Its methods follow the laws written there."""
+    """A ``Provider`` with ``Inventory``, ``Permitted`` and ``Bounded``. Its methods follow the laws written there."""
 
     def __init__(
         self, name: str, client: Client, known: Catalog, most_nodes: int = MOST_NODES, clusters: Clusters | None = None
@@ -33,12 +34,21 @@ class Gcp(Split):
 
         ``clusters`` are those of its node pools that may be asked; nodes of others are deleted without being emptied.
         """
+        self._permissions = Permissions(client)
         shelf, facts = Shelf("gcp", known), Facts(client)
         scaling = Scaling(client, shelf)
         clock = SystemClock()
         clusters = clusters or Clusters(None, {}, Budget(clock), clock)
         vms, groups = Vms(name, client, facts, shelf), Groups(name, facts, scaling, most_nodes)
         super().__init__(name, vms, groups, Pools(name, client, shelf, facts, scaling, clusters, most_nodes))
+
+    def lacking(self, subjects: Sequence[Subject]) -> list[str]:
+        """Name the permissions that the credentials lack, as far as Google tells without doing anything."""
+        return self._permissions.lacking(subjects)
+
+    def excess(self) -> list[str]:
+        """Name the permissions that the credentials had better not have."""
+        return self._permissions.excess()
 
 
 def connect(name: str, options: Mapping[str, object]) -> Provider:

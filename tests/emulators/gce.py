@@ -37,6 +37,9 @@ TYPES = {
     "a2-highgpu-1g": (12, 87040), "a3-highgpu-8g": (208, 1917952), "t2a-standard-8": (8, 32768),
 }  # fmt: skip
 FIXED_GPUS = {"a2-highgpu-1g": ("nvidia-tesla-a100", 1), "a3-highgpu-8g": ("nvidia-h100-80gb", 8)}
+DANGEROUS = (
+    "compute.instances.set[MS]e*", "compute.projects.setCommonInstanceMetadata", "resourcemanager.*.setIamPolicy",
+)  # fmt: skip
 MUTATIONS = frozenset({
     "insert", "delete", "stop", "start", "setMachineType", "setMachineResources", "setScheduling", "resize",
     "deleteInstances", *gke.MUTATIONS,
@@ -118,6 +121,9 @@ class Emulator(Groups):
         self.groups: dict[tuple[str, str], dict[str, Any]] = {}
         self.templates: dict[str, dict[str, Any]] = {}
         self.operations: dict[str, dict[str, Any]] = {}
+        self.denied: list[str] = [*DANGEROUS]
+        """Permissions (globs) that the caller has not, but where ``granted`` on an instance."""
+        self.granted: dict[str, tuple[str, ...]] = {}
         self.gke = Gke(self.project, self, operation_seconds)
         self._clock = clock
         self._seconds = {"stop": stop_seconds, "boot": boot_seconds, "change": change_seconds}
@@ -207,6 +213,15 @@ class Emulator(Groups):
         where = location or (zones[0] if len(zones) == 1 else zones[0][:-2])
         return self.gke.add(NodePool(cluster, name, where, machine_type, groups, **more))
 
+    def preempt(self, zone: str, name: str) -> None:
+        """Take a spot machine: it is stopped, and an operation of Google's own says so."""
+        instance = self.instances[zone, name]
+        assert instance["scheduling"].get("provisioningModel") == "SPOT"
+        instance["status"] = "STOPPING"
+        done = self._order(zone, "compute.instances.preempted", 30.0, lambda: instance.update(status="TERMINATED"))
+        done["targetLink"] = f"https://www.googleapis.com/compute/v1/{self._address(zone)}/instances/{name}"
+        done["statusMessage"] = "Instance was preempted."
+
     # What its parts need.
 
     def later(self, seconds: float, bring: Callable[[], None]) -> None:
@@ -231,7 +246,9 @@ class Emulator(Groups):
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
         names = parts.path.removeprefix("/compute/v1/projects/").split("/")[1:]
         there: Mapping[str, str] = {}
-        if parts.path.startswith("/v1/"):
+        if parts.path == f"/v1/projects/{self.project}:testIamPermissions":
+            method, name = "projects/testIamPermissions", ""
+        elif parts.path.startswith("/v1/"):
             method, there = gke.named(verb, parts.path)
             name = there.get("pool", "")
         else:
@@ -240,8 +257,7 @@ class Emulator(Groups):
         try:
             with self._lock:
                 self._pass_time()
-                made = self._container(method, there, body) if there else self._compute(method, names, query, body)
-                return self._handled(method, name, made)
+                return self._handled(method, name, self._made(method, names, there, query, body))
         except Refusal as refusal:
             outcome = refusal.reason
             raise
@@ -260,8 +276,12 @@ class Emulator(Groups):
         self._fail(method, after=True)
         return answer
 
-    def _container(self, method: str, names: Mapping[str, str], body: bytes) -> Callable[[], dict[str, Any]]:
-        return lambda: self.gke.answer(method, names, body)
+    def _made(
+        self, method: str, names: list[str], there: Mapping[str, str], query: dict[str, str], body: bytes
+    ) -> Callable[[], dict[str, Any]]:
+        if method == "projects/testIamPermissions":
+            return lambda: self._project_permissions(body)
+        return (lambda: self.gke.answer(method, there, body)) if there else self._compute(method, names, query, body)
 
     def _compute(
         self, method: str, names: list[str], query: dict[str, str], body: bytes
@@ -307,6 +327,7 @@ class Emulator(Groups):
     ) -> dict[str, Any]:
         operation = {
             "name": f"operation-{uuid.uuid4().hex[:12]}", "status": "RUNNING", "operationType": kind,
+            "insertTime": self._clock.now().isoformat(),
             **({"zone": self._address(zone)} if zone[-2] == "-" else {"region": self.address("regions", zone)}),
         }  # fmt: skip
         message = self._spoiled.pop(kind, None)
@@ -380,9 +401,11 @@ class Emulator(Groups):
         if not short:
             self._room(names[1], instance)
             instance["status"] = "STAGING"
+        at = self._clock.now().isoformat()
         return self._order(
-            names[1], "start", self._seconds["boot"], lambda: instance.update(status="RUNNING"), errors=short
-        )
+            names[1], "start", self._seconds["boot"],
+            lambda: instance.update(status="RUNNING", lastStartTimestamp=at), errors=short,
+        )  # fmt: skip
 
     def _short(self, zone: str, kind: str) -> list[dict[str, str]]:
         if not any(fnmatchcase(kind, pattern) for pattern in self._exhausted):
@@ -416,9 +439,9 @@ class Emulator(Groups):
     def _set_machine_type(self, names: list[str], query: Query, body: Body):
         told = compute_v1.InstancesSetMachineTypeRequest.from_json(json.dumps(body))
         instance, kind = self._stopped(names), told.machine_type.rpartition("/")[2]
-        if kind not in TYPES:
+        if kind not in TYPES and not _custom(kind):
             raise Refusal(400, "invalid", f"Invalid value for field 'machineType': '{kind}'.")
-        if instance["guestAccelerators"] and not kind.startswith("n1-"):
+        if instance["guestAccelerators"] and not kind.startswith(("n1-", "custom-")):
             raise Refusal(
                 400, "badRequest", f"[{kind}] features are not compatible with accelerators of this instance."
             )
@@ -445,7 +468,7 @@ class Emulator(Groups):
             for one in told.guest_accelerators
         ]
         kind = instance["machineType"].rpartition("/")[2]
-        if gpus and not kind.startswith("n1-"):
+        if gpus and not kind.startswith(("n1-", "custom-")):
             raise Refusal(400, "badRequest", f"[{kind}] does not support accelerators.")
         if gpus and instance["scheduling"]["onHostMaintenance"] != "TERMINATE":
             raise Refusal(400, "badRequest", "Instances with guest accelerators do not support live migration.")
@@ -462,7 +485,7 @@ class Emulator(Groups):
         if template not in self.templates:
             raise Refusal(404, "notFound", f"The resource 'instanceTemplates/{template}' was not found")
         kind = str(body["machineType"]).rpartition("/")[2]
-        if kind not in TYPES:
+        if kind not in TYPES and not _custom(kind):
             raise Refusal(400, "invalid", f"Invalid value for field 'resource.machineType': '{kind}'.")
         made = self._new(name, zone, body)
         self._room(zone, made)
@@ -480,20 +503,42 @@ class Emulator(Groups):
     # Facts.
 
     def _machine_types_get(self, names: list[str], query: Query, body: Body):
-        if names[3] not in TYPES:
+        if names[3] not in TYPES and not _custom(names[3]):
             raise Refusal(404, "notFound", f"The resource 'machineTypes/{names[3]}' was not found")
-        cpus, memory = TYPES[names[3]]
+        cpus, memory = TYPES[names[3]] if names[3] in TYPES else _custom(names[3])
         fixed = FIXED_GPUS.get(names[3])
         gpus = [{"guestAcceleratorType": fixed[0], "guestAcceleratorCount": fixed[1]}] if fixed else []
         return {"name": names[3], "guestCpus": cpus, "memoryMb": memory, "accelerators": gpus}
 
     def _regions_get(self, names: list[str], query: Query, body: Body):
-        metrics = {*self._limits, *self._used()}
-        quotas = [
-            {"metric": metric, "limit": self._limits.get(metric, 1e6), "usage": self._used().get(metric, 0.0)}
-            for metric in sorted(metrics)
+        return {"name": names[1], "quotas": [one for one in self._quotas() if one["metric"] != "GPUS_ALL_REGIONS"]}
+
+    def _projects_get(self, names: list[str], query: Query, body: Body):
+        return {"name": self.project, "quotas": [one for one in self._quotas() if one["metric"] == "GPUS_ALL_REGIONS"]}
+
+    def _quotas(self) -> list[dict[str, Any]]:
+        used = self._used()
+        return [
+            {"metric": metric, "limit": self._limits.get(metric, 1e6), "usage": used.get(metric, 0.0)}
+            for metric in sorted({*self._limits, *used})
         ]
-        return {"name": names[1], "quotas": quotas}
+
+    def _operations_list(self, names: list[str], query: Query, body: Body):
+        wanted = re.fullmatch(r'operationType="([a-zA-Z.]+)"', query.get("filter", 'operationType="none"'))
+        assert wanted, query
+        return {"items": [one for one in self.operations.values() if one["operationType"] == wanted[1]]}
+
+    def _test_iam_permissions(self, names: list[str], query: Query, body: Body):
+        """Say which of the permissions asked about are granted on an instance, the project's among them."""
+        told = compute_v1.TestPermissionsRequest.from_json(json.dumps(body))
+        own = self.granted.get(self._at(names)["name"], ())
+        return {"permissions": [one for one in told.permissions if one in own or self._allowed(one)]}
+
+    def _project_permissions(self, body: bytes) -> dict[str, Any]:
+        return {"permissions": [one for one in json.loads(body)["permissions"] if self._allowed(one)]}
+
+    def _allowed(self, permission: str) -> bool:
+        return not any(fnmatchcase(permission, pattern) for pattern in self.denied)
 
     def _operations_get(self, names: list[str], query: Query, body: Body):
         found = self.operations.get(names[3])
@@ -528,6 +573,8 @@ class _Asked(JsonHandler):
 
 def _method(verb: str, names: list[str]) -> tuple[str, str]:
     """Name what a request asks, and of which resource; ``names`` are the parts of its path after the project."""
+    if not names:
+        return "projects/get", ""
     if names[0] == "aggregated":
         return f"{names[1]}/aggregated", ""
     if names[0] == "global":
@@ -544,15 +591,27 @@ def _method(verb: str, names: list[str]) -> tuple[str, str]:
 
 def _counted(instance: Mapping[str, Any]) -> dict[str, float]:
     kind = instance["machineType"].rpartition("/")[2]
-    family = kind.partition("-")[0]
+    family = kind.partition("-")[0].replace("custom", "n1")
     spot = instance["scheduling"].get("provisioningModel") == "SPOT"
     metric = "PREEMPTIBLE_CPUS" if spot else "CPUS" if family in ("n1", "e2") else f"{family.upper()}_CPUS"
-    found = {metric: float(TYPES[kind][0])}
+    found = {metric: float((TYPES.get(kind) or _custom(kind))[0])}
     for gpu in instance["guestAccelerators"]:
         model = str(gpu["acceleratorType"]).rpartition("/")[2].removeprefix("nvidia-").removeprefix("tesla-")
         name = f"NVIDIA_{model.upper().replace('-', '_')}_GPUS"
         found[f"PREEMPTIBLE_{name}" if spot else name] = float(gpu["acceleratorCount"])
+        found["GPUS_ALL_REGIONS"] = float(gpu["acceleratorCount"])
     return found
+
+
+def _custom(kind: str) -> tuple[int, int]:
+    """Read vCPUs and memory of a custom type by the rules of "Create a VM with a custom machine type"; () for none."""
+    found = re.fullmatch(r"(?:(n2|n2d|e2)-)?custom-(\d+)-(\d+)", kind)
+    if not found:
+        return ()  # type: ignore[return-value]
+    cpus, memory = int(found[2]), int(found[3])
+    most = 8192 if found[1] else 6656
+    legal = (cpus == 1 or cpus % 2 == 0) and memory % 256 == 0 and 512 * cpus <= memory <= most * cpus
+    return (cpus, memory) if legal else ()  # type: ignore[return-value]
 
 
 def _not_ready(instance: Mapping[str, Any]) -> Refusal:
