@@ -4,6 +4,9 @@ Compute Engine tells an error in three ways: an HTTP status with a ``reason``, a
 operation, and a code on the last attempt of a managed group to start a machine. The reasons and codes are those of its
 documents ("Troubleshooting API errors", "Troubleshooting resource availability"). GKE tells a status of gRPC by its
 name, and why in an ``ErrorInfo``; that a cluster is in another operation, older answers tell by their text alone.
+
+A fingerprint that does not match (412) says that somebody else changed the resource since we looked: nothing was done,
+and the next look finds what there is now. So it is ``Busy``, and asked for again after that.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +36,7 @@ from providers.errors import (
 _REASONS: Mapping[str, type[ProviderError]] = {
     "rateLimitExceeded": Throttled, "userRateLimitExceeded": Throttled, "quotaExceeded": QuotaExceeded,
     "limitExceeded": QuotaExceeded, "resourceNotReady": WrongState, "resourceInUseByAnotherResource": WrongState,
-    "resourceInUse": WrongState, "alreadyExists": WrongState, "conditionNotMet": WrongState, "notFound": NotFound,
+    "resourceInUse": WrongState, "alreadyExists": WrongState, "conditionNotMet": Busy, "notFound": NotFound,
     "forbidden": NotPermitted, "required": Invalid, "invalid": Invalid, "badRequest": Invalid, "invalidUsage": Invalid,
     "accessNotConfigured": NotPermitted, "insufficientPermissions": NotPermitted, "backendError": Unavailable,
     "internalError": Unavailable, "resourceNotFound": NotFound, "unsupportedOperation": Incompatible,
@@ -57,7 +60,7 @@ CODES: Mapping[str, type[ProviderError]] = {
 }  # fmt: skip
 
 _STATUSES: Mapping[int, type[ProviderError]] = {
-    400: Invalid, 401: NotPermitted, 403: NotPermitted, 404: NotFound, 409: WrongState, 412: WrongState, 429: Throttled,
+    400: Invalid, 401: NotPermitted, 403: NotPermitted, 404: NotFound, 409: WrongState, 412: Busy, 429: Throttled,
 }  # fmt: skip
 
 
