@@ -15,7 +15,7 @@ from google.api_core.client_options import ClientOptions
 from google.api_core.exceptions import from_http_response
 from google.auth.credentials import AnonymousCredentials
 from google.auth.transport.requests import AuthorizedSession
-from google.cloud import compute_v1, container_v1
+from google.cloud import billing_v1, compute_v1, container_v1
 
 from providers.budget import Budget
 from providers.errors import Throttled
@@ -37,14 +37,15 @@ _CLIENTS: dict[str, Callable[..., Any]] = {
     "templates": compute_v1.InstanceTemplatesClient,
     "region templates": compute_v1.RegionInstanceTemplatesClient,
     "clusters": container_v1.ClusterManagerClient,
+    "billing": billing_v1.CloudCatalogClient,
 }
-_COMPUTE = frozenset(_CLIENTS) - {"clusters"}
+_COMPUTE = frozenset(_CLIENTS) - {"clusters", "billing"}
 """Whose requests name the project, and whose mutations have a form that gives the bare operation."""
 _ALSO_REGIONAL = ("groups", "templates")
 
 
 class Client:
-    """Calls Compute Engine and GKE by resource and method. Spends from the budget, raises ``providers.errors`` only.
+    """Calls Compute Engine, GKE and the price list. Spends from the budget, raises ``providers.errors`` only.
 
     Of clusters, a ``name`` or ``parent`` is given from the project on: ``locations/...``.
     """
@@ -106,9 +107,11 @@ class Client:
         return answer
 
     def _request(self, resource: str, arguments: Mapping[str, object]) -> dict[str, object]:
-        """Name the project: Compute Engine takes it apart, GKE at the beginning of a name."""
+        """Name the project: for Compute Engine apart, for GKE at the beginning of a name, for the price list not."""
         if resource in _COMPUTE:
             return {"project": self.project, **arguments}
+        if resource != "clusters":
+            return dict(arguments)
         named = {key: f"projects/{self.project}/{arguments[key]}" for key in ("name", "parent") if key in arguments}
         return {**arguments, **named}
 

@@ -6,13 +6,14 @@ from providers import catalog
 from providers.base import Provider, Subject
 from providers.budget import Budget
 from providers.catalog import Catalog
-from providers.clock import SystemClock
+from providers.clock import Clock, SystemClock
 from providers.errors import Invalid
 from providers.gcp.client import Client
 from providers.gcp.facts import Facts
 from providers.gcp.group import Groups
 from providers.gcp.permissions import Permissions
 from providers.gcp.pool import Pools
+from providers.gcp.prices import Prices
 from providers.gcp.scaling import Scaling
 from providers.gcp.vm import Vms
 from providers.kubernetes import Clusters
@@ -25,20 +26,26 @@ _OPTIONS = (*_TEXTS, "contexts", "most_nodes")
 
 
 class Gcp(Split):
-    """A ``Provider`` with ``Inventory``, ``Permitted`` and ``Bounded``. Its methods follow the laws written there."""
+    """A ``Provider`` with ``Inventory``, ``Permitted``, ``Bounded`` and ``Priced``, by the laws written there."""
 
     def __init__(
-        self, name: str, client: Client, known: Catalog, most_nodes: int = MOST_NODES, clusters: Clusters | None = None
+        self,
+        name: str,
+        client: Client,
+        known: Catalog,
+        most_nodes: int = MOST_NODES,
+        clusters: Clusters | None = None,
+        clock: Clock | None = None,
     ) -> None:
         """Take the project's client, the shipped catalog, and how many nodes a group or pool may have at most.
 
         ``clusters`` are those of its node pools that may be asked; nodes of others are deleted without being emptied.
         """
-        self._permissions = Permissions(client)
-        shelf, facts = Shelf("gcp", known), Facts(client)
-        scaling = Scaling(client, shelf)
-        clock = SystemClock()
-        clusters = clusters or Clusters(None, {}, Budget(clock), clock)
+        self._clock = clock or SystemClock()
+        self._permissions, self._prices = Permissions(client), Prices(client, self._clock)
+        self._shelf = shelf = Shelf("gcp", known)
+        facts, scaling = Facts(client), Scaling(client, shelf)
+        clusters = clusters or Clusters(None, {}, Budget(self._clock), self._clock)
         vms, groups = Vms(name, client, facts, shelf), Groups(name, facts, scaling, most_nodes)
         super().__init__(name, vms, groups, Pools(name, client, shelf, facts, scaling, clusters, most_nodes))
 
@@ -49,6 +56,12 @@ class Gcp(Split):
     def excess(self) -> list[str]:
         """Name the permissions that the credentials had better not have."""
         return self._permissions.excess()
+
+    def refresh_prices(self) -> int:
+        """Fetch on-demand and spot prices and say how many were accepted."""
+        made, prices = self._prices.fetch(self._shelf.catalog)
+        self._shelf.add(made)
+        return self._shelf.renew(prices, self._clock.now())
 
 
 def connect(name: str, options: Mapping[str, object]) -> Provider:
@@ -77,4 +90,4 @@ def connect(name: str, options: Mapping[str, object]) -> Provider:
     clock = SystemClock()
     budget = Budget(clock)
     clusters = Clusters(told.get("kubeconfig"), contexts, budget, clock)
-    return Gcp(name, Client(told["project"], budget, told.get("endpoint")), catalog.load(), most, clusters)
+    return Gcp(name, Client(told["project"], budget, told.get("endpoint")), catalog.load(), most, clusters, clock)

@@ -132,9 +132,13 @@ async def test_a_machine_given_another_type_by_hand_ends_on_one_that_was_chosen(
     assert world.truth() == (LARGE_RUNS if world.stage() == "done" else SMALL_RUNS)
 
 
-async def test_a_crash_at_every_committed_step_of_a_replacement_launches_and_deletes_once(tmp_path: Path) -> None:
-    site, names = 0, ["?"]
+async def test_a_crash_at_every_call_of_a_replacement_launches_and_deletes_once(tmp_path: Path) -> None:
+    """The steps between the calls are those of every replacement, which ``tests/daemon/proof`` enumerates."""
+    site, names, killed = 0, ["?"], 0
     while site < len(names):
+        if names != ["?"] and not names[site].startswith("call."):
+            site += 1
+            continue
         world = OnGcp(tmp_path / f"{site}.sqlite", recipe=LaunchRecipe("train"))
         world.kill_at = site
         try:
@@ -155,8 +159,8 @@ async def test_a_crash_at_every_committed_step_of_a_replacement_launches_and_del
             assert world.emulator.complaints == [], names[site]
         finally:
             world.close()
-        site += 1
-    assert site >= 12
+        site, killed = site + 1, killed + 1
+    assert killed >= 6
 
 
 class OnWideGroup(OnGroup):

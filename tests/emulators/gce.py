@@ -24,7 +24,8 @@ from google.cloud import compute_v1
 
 from providers.clock import Clock, SystemClock
 from providers.simulated.answers import JsonHandler
-from tests.emulators import gke
+from tests.emulators import billing, gke
+from tests.emulators.billing import Skus
 from tests.emulators.gce_groups import Groups
 from tests.emulators.gke import Gke, NodePool
 
@@ -124,6 +125,7 @@ class Emulator(Groups):
         self.denied: list[str] = [*DANGEROUS]
         """Permissions (globs) that the caller has not, but where ``granted`` on an instance."""
         self.granted: dict[str, tuple[str, ...]] = {}
+        self.billing = Skus(self.refuse)
         self.gke = Gke(self.project, self, operation_seconds)
         self._clock = clock
         self._seconds = {"stop": stop_seconds, "boot": boot_seconds, "change": change_seconds}
@@ -246,7 +248,9 @@ class Emulator(Groups):
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
         names = parts.path.removeprefix("/compute/v1/projects/").split("/")[1:]
         there: Mapping[str, str] = {}
-        if parts.path == f"/v1/projects/{self.project}:testIamPermissions":
+        if sold := billing.PATH.fullmatch(parts.path):
+            method, name, there = "skus/list", "", sold.groupdict()
+        elif parts.path == f"/v1/projects/{self.project}:testIamPermissions":
             method, name = "projects/testIamPermissions", ""
         elif parts.path.startswith("/v1/"):
             method, there = gke.named(verb, parts.path)
@@ -279,6 +283,8 @@ class Emulator(Groups):
     def _made(
         self, method: str, names: list[str], there: Mapping[str, str], query: dict[str, str], body: bytes
     ) -> Callable[[], dict[str, Any]]:
+        if method == "skus/list":
+            return lambda: self.billing.answer(there["service"], query)
         if method == "projects/testIamPermissions":
             return lambda: self._project_permissions(body)
         return (lambda: self.gke.answer(method, there, body)) if there else self._compute(method, names, query, body)
