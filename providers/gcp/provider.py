@@ -19,6 +19,7 @@ from providers.gcp.vm import Vms
 from providers.kubernetes import Clusters
 from providers.shelf import Shelf
 from providers.split import Split
+from providers.types import Offer
 
 MOST_NODES = 32
 _TEXTS = ("project", "endpoint", "kubeconfig")
@@ -26,7 +27,7 @@ _OPTIONS = (*_TEXTS, "contexts", "most_nodes")
 
 
 class Gcp(Split):
-    """A ``Provider`` with ``Inventory``, ``Permitted``, ``Bounded`` and ``Priced``, by the laws written there."""
+    """A ``Provider`` with ``Inventory``, ``Permitted``, ``Bounded``, ``Launching`` and ``Priced``."""
 
     def __init__(
         self,
@@ -44,7 +45,8 @@ class Gcp(Split):
         self._clock = clock or SystemClock()
         self._permissions, self._prices = Permissions(client), Prices(client, self._clock)
         self._shelf = shelf = Shelf("gcp", known)
-        facts, scaling = Facts(client), Scaling(client, shelf)
+        self._facts = facts = Facts(client)
+        scaling = Scaling(client, shelf)
         clusters = clusters or Clusters(None, {}, Budget(self._clock), self._clock)
         vms, groups = Vms(name, client, facts, shelf), Groups(name, facts, scaling, most_nodes)
         super().__init__(name, vms, groups, Pools(name, client, shelf, facts, scaling, clusters, most_nodes))
@@ -56,6 +58,20 @@ class Gcp(Split):
     def excess(self) -> list[str]:
         """Name the permissions that the credentials had better not have."""
         return self._permissions.excess()
+
+    def serves(self, offer: Offer) -> bool:
+        """Say whether an offer is Google Cloud's."""
+        return offer.provider == "gcp"
+
+    def around(self, place: str) -> list[Offer]:
+        """List the offers of a zone's region that a machine launched there could be."""
+        return self._shelf.around(place)
+
+    def room(self, offer: Offer) -> None:
+        """Check that the zone has the machine type, and that the quotas leave room for one more."""
+        if offer.zone is None:
+            raise Invalid(f"{offer.id} names no zone - an instance is launched in one")
+        self._facts.check(offer, offer.zone)
 
     def refresh_prices(self) -> int:
         """Fetch on-demand and spot prices and say how many were accepted."""
