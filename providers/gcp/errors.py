@@ -39,14 +39,17 @@ _REASONS: Mapping[str, type[ProviderError]] = {
     "resourceInUse": WrongState, "alreadyExists": WrongState, "conditionNotMet": Busy, "notFound": NotFound,
     "forbidden": NotPermitted, "required": Invalid, "invalid": Invalid, "badRequest": Invalid, "invalidUsage": Invalid,
     "accessNotConfigured": NotPermitted, "insufficientPermissions": NotPermitted, "backendError": Unavailable,
-    "internalError": Unavailable, "resourceNotFound": NotFound, "unsupportedOperation": Incompatible,
+    "insufficientCapacity": NoCapacity, "internalError": Unavailable,
+    "resourceNotFound": NotFound, "unsupportedOperation": Incompatible,
     "CLUSTER_ALREADY_HAS_OPERATION": Busy, "failedPrecondition": WrongState, "FAILED_PRECONDITION": WrongState,
     "RESOURCE_EXHAUSTED": Throttled, "NOT_FOUND": NotFound, "PERMISSION_DENIED": NotPermitted, "ABORTED": Busy,
     "ALREADY_EXISTS": WrongState, "INVALID_ARGUMENT": Invalid, "UNAUTHENTICATED": NotPermitted, "INTERNAL": Unavailable,
     "UNAVAILABLE": Unavailable, "DEADLINE_EXCEEDED": Unavailable, "UNIMPLEMENTED": Incompatible,
     "SERVICE_DISABLED": NotPermitted, "IAM_PERMISSION_DENIED": NotPermitted, "RATE_LIMIT_EXCEEDED": Throttled,
 }  # fmt: skip
-_IN_ANOTHER_OPERATION = ("incompatible operation", "wait and try again once it")
+_IN_ANOTHER_OPERATION = (
+    "incompatible operation", "wait and try again once it", "currently being created, deleted, updated or repaired",
+)  # fmt: skip
 
 CODES: Mapping[str, type[ProviderError]] = {
     "ZONE_RESOURCE_POOL_EXHAUSTED": NoCapacity, "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS": NoCapacity,

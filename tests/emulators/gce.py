@@ -118,6 +118,8 @@ class Emulator(Groups):
         self.ask = ask
         self.complaints: list[str] = []
         self.calls: list[Called] = []
+        self.sent: list[tuple[str, str, bytes]] = []
+        """The same calls as they came in: verb, target and body."""
         self.instances: dict[tuple[str, str], dict[str, Any]] = {}
         self.groups: dict[tuple[str, str], dict[str, Any]] = {}
         self.templates: dict[str, dict[str, Any]] = {}
@@ -244,6 +246,7 @@ class Emulator(Groups):
 
     def answer(self, verb: str, path: str, body: bytes) -> dict[str, Any]:
         """Answer one request. Raises ``Refusal`` or ``Broken``."""
+        self.sent.append((verb, path, body))
         parts = urlsplit(path)
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
         names = parts.path.removeprefix("/compute/v1/projects/").split("/")[1:]
