@@ -18,7 +18,7 @@ def test_the_folders_hold_files_of_the_same_names():
 
 @pytest.mark.parametrize("package", ["daemon", "policies"])
 def test_no_code_above_knows_a_cloud_by_name(package: str):
-    """Neither as a word to compare with, nor as an identifier. Prose may: where figures are from, what addresses are."""
+    """Neither as a word to compare with nor as an identifier. Prose may: where figures and addresses are from."""
     named = []
     for path in (ROOT / package).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
