@@ -60,11 +60,6 @@ def pool_of(group: Answer) -> str:
     return f"{told[CLUSTER_TAG]}/{told[POOL_TAG]}" if CLUSTER_TAG in told and POOL_TAG in told else ""
 
 
-def machine_of(provider_id: str) -> str:
-    """Read an instance's id from what its node in a cluster is called, such as aws:///us-east-1a/i-0abc."""
-    return provider_id.rpartition("/")[2]
-
-
 def state(instance: Answer) -> MachineState:
     """Read an instance's state; one that this code does not know is unknown, never guessed."""
     return STATES.get(instance["State"]["Name"], "unknown")

@@ -693,12 +693,19 @@ def _activity(group: str, at: datetime, status: str, message: str) -> dict[str, 
 
 
 def main() -> None:
-    """Serve until interrupted; the first line printed is the address."""
+    """Serve until interrupted; the lines printed are the address, and the id of the instance that is there."""
     parser = argparse.ArgumentParser(prog="python -m tests.emulators.aws", description=__doc__)
     parser.add_argument("--port", type=int, default=4580)
     emulator = Emulator(SystemClock())
     emulator.start(parser.parse_args().port)
-    print(emulator.url, flush=True)
+    ec2 = emulator.client("ec2")
+    template = {"ImageId": emulator.image(), "InstanceType": "m7i.2xlarge"}
+    ec2.create_launch_template(LaunchTemplateName="trainer", LaunchTemplateData=template)
+    launched = ec2.run_instances(
+        LaunchTemplate={"LaunchTemplateName": "trainer"}, InstanceType="m7i.2xlarge", MinCount=1, MaxCount=1,
+        Placement={"AvailabilityZone": "us-east-1a"},
+    )  # fmt: skip
+    print(emulator.url, launched["Instances"][0]["InstanceId"], sep="\n", flush=True)
     with suppress(KeyboardInterrupt):
         threading.Event().wait()
     emulator.close()
