@@ -110,6 +110,11 @@ class Proceed:
 
 
 @dataclass(frozen=True, slots=True)
+class GoOn:
+    """Tell the job to go on, and look again: what it stood still for has happened."""
+
+
+@dataclass(frozen=True, slots=True)
 class Perform:
     """Make one call to the cloud."""
 
@@ -125,7 +130,7 @@ class Enter:
     checkpoint: Checkpoint | None = None
 
 
-Step = Wait | Ask | Proceed | Perform | Enter
+Step = Wait | Ask | Proceed | GoOn | Perform | Enter
 
 
 def advance(action: Action, cloud: CloudView, job: JobStatus, now: datetime, patience: Patience) -> Step:
@@ -442,7 +447,16 @@ def _verify(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> 
     if now >= action.deadline:
         # The machine runs and the job does not report: moving it once more would not help, a person must look.
         return Enter("needs_human", "the machine runs but the job has not come back")
+    if action.route == "shrink" and job.state == "ready" and not _leaving(action, cloud):
+        # It stands still on the nodes that stay, and nothing on them ended that would start it anew.
+        return GoOn()
     return Wait("waiting for the job to come back")
+
+
+def _leaving(action: Action, cloud: CloudView) -> bool:
+    """Whether a node that is to leave may still do work."""
+    here = cloud.allocation
+    return here is None or any(node.id in action.victims and node.state != "terminated" for node in here.nodes)
 
 
 def _roll_back(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> Step:

@@ -116,6 +116,10 @@ class Operator:
                 case act.Proceed(why):
                     await self._proceed(action.job)
                     action = await asyncio.to_thread(self._enter, action, act.Enter(_given_up(action, why), why))
+                case act.GoOn():
+                    await self._proceed(action.job)
+                    later = now + timedelta(seconds=self._patience.look)
+                    return await asyncio.to_thread(self._save, replace(action, next_at=later))
                 case act.Perform(call):
                     if action.next_at > now:
                         return action  # the last call was refused, and there is nothing else to do: not at once

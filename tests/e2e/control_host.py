@@ -21,6 +21,7 @@ from providers.simulated.remote import Remote
 RATE = 10.0
 ROOT = Path(__file__).parents[2]
 SMALL, LARGE = "aws/us-east-1/m5.xlarge", "aws/us-east-1/r5.xlarge"
+MUTATIONS = ("stop", "modify", "start", "launch", "terminate", "resize", "remove")
 POLICY = """\
 scaleahead: 1
 policies:
@@ -34,6 +35,8 @@ policies:
 
 class ControlHost:
     """Cloud, daemon and one tiny job on one machine. Use it as a context."""
+
+    target: Mapping[str, str] = {"kind": "vm", "id": "vm-1"}
 
     def __init__(
         self,
@@ -72,8 +75,9 @@ class ControlHost:
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **more}
 
-    def _start_cloud(self) -> None:
-        config = {
+    def cloud_config(self) -> dict[str, Any]:
+        """Say what the cloud is: one machine, which runs the job."""
+        return {
             "rate": RATE, "origin": self.origin, "offers": [SMALL, LARGE], "disks": str(self.directory / "disks"),
             "delays": {"boot_seconds": 4.0, "stop_seconds": 2.0, "modify_seconds": 1.0},
             "machines": [{
@@ -83,6 +87,9 @@ class ControlHost:
             }],
             "state_path": str(self.directory / "cloud.json"), "bytes_per_gib": 2**28,
         }  # fmt: skip
+
+    def _start_cloud(self) -> None:
+        config = self.cloud_config()
         path = self.directory / "cloud-config.json"
         path.write_text(json.dumps(config))
         with (self.directory / "cloud.log").open("wb") as log:
@@ -147,18 +154,14 @@ class ControlHost:
             "POST", "/v1/jobs",
             {
                 "name": name, "hook": f"http://127.0.0.1:{self.hook_port}/",
-                "target": {"provider": "simulated", "kind": "vm", "id": "vm-1", "place": "us-east-1"},
+                "target": {"provider": "simulated", "place": "us-east-1", **self.target},
             },
         )  # fmt: skip
         assert status in (200, 201), answer
 
     def effects(self) -> list[str]:
         """The mutations that took effect, in order."""
-        return [
-            record.call
-            for record in self.cloud.records()
-            if record.call in ("stop", "modify", "start", "launch", "terminate") and record.outcome == "ok"
-        ]
+        return [record.call for record in self.cloud.records() if record.call in MUTATIONS and record.outcome == "ok"]
 
 
 def until(check: Callable[[], bool], seconds: float, what: str, host: ControlHost, pause: float = 0.05) -> None:
