@@ -349,6 +349,8 @@ class JobOut(Answer):
     recipe: dict[str, str | dict[str, str]] | None
     owner: str | None
     group: str | None
+    grace_seconds: Real
+    has_hook_token: bool
     status: StatusOut
 
     @classmethod
@@ -370,6 +372,8 @@ class JobOut(Answer):
             recipe={"template": recipe.template, "labels": dict(recipe.labels)} if recipe else None,
             owner=job.owner,
             group=job.group,
+            grace_seconds=job.grace_seconds,
+            has_hook_token=job.hook_token is not None,
             status=StatusOut.of(status),
         )
 

@@ -164,6 +164,12 @@ def stage_seconds(stage: Stage, patience: Patience) -> float:
     return float(getattr(patience, like.get(stage, stage), patience.checkpointing))
 
 
+def _lasting(action: Action, stage: Stage, patience: Patience) -> float:
+    if stage == "checkpointing" and action.grace_seconds is not None:
+        return action.grace_seconds
+    return stage_seconds(stage, patience)
+
+
 def enter(action: Action, step: Enter, now: datetime, patience: Patience) -> Action:
     """Apply a change of stage to an action: a new deadline, the note, and what was learned on the way.
 
@@ -177,7 +183,7 @@ def enter(action: Action, step: Enter, now: datetime, patience: Patience) -> Act
         stage=step.stage,
         # A closed action keeps when its last stage began: that stage's length is the time the job took to come back.
         stage_at=action.stage_at if closed else now,
-        deadline=now + timedelta(seconds=stage_seconds(step.stage, patience)),
+        deadline=now + timedelta(seconds=_lasting(action, step.stage, patience)),
         next_at=now,
         note=step.note,
         rollback_reason=step.note if step.stage == "rolling_back" else action.rollback_reason,

@@ -91,12 +91,22 @@ class Hook:
         return cls(parsed.with_user(None) if parsed.host else parsed, MappingProxyType(headers), after, facts, wrong)
 
 
+def trusting(ca: str) -> ssl.SSLContext | None:
+    """Trust what the system trusts and the certificates in a PEM file; ``None`` without one. Raises ``OSError``."""
+    if not ca:
+        return None
+    trust = ssl.create_default_context()
+    trust.load_verify_locations(ca)
+    return trust
+
+
 class Poller:
     """Ask every job's hook in turn. One a daemon; all methods are called from its event loop.
 
     ``on_report`` is awaited with the job and a checked report, and what it has returned from counts as kept: the next
     question goes on after it. ``on_silence`` is awaited with the job and one line when a hook does not answer well.
-    Intervals are seconds of ``clock``; time-outs are real seconds.
+    Intervals are seconds of ``clock``; time-outs are real seconds. ``trust`` says whose certificates are believed,
+    by default those that the system trusts.
     """
 
     def __init__(
@@ -112,12 +122,14 @@ class Poller:
         total_seconds: float = TOTAL_SECONDS,
         name_seconds: int = NAME_SECONDS,
         cadence: Cadence | None = None,
+        trust: ssl.SSLContext | None = None,
     ) -> None:
         self.on_report = on_report
         self.on_silence = on_silence
         self._clock = clock
         self._development = development
         self._resolver = resolver
+        self._trust = trust
         self._timeout = aiohttp.ClientTimeout(total=total_seconds, sock_connect=connect_seconds)
         self._cadence = cadence or Cadence(chance or Random())
         self._name_seconds = name_seconds
@@ -310,6 +322,7 @@ class Poller:
                 resolver=self._resolver or Resolver(RESOLVER_THREADS),
                 socket_factory=self._socket,
                 ttl_dns_cache=self._name_seconds,
+                ssl=self._trust or True,
             )
             self._client = aiohttp.ClientSession(
                 connector=connector,

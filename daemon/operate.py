@@ -90,7 +90,7 @@ class Operator:
             checkpoint_required=status.answers_prepare and not killed and status.state != "done",
             old_run=status.run, victims=tuple(node.id for node in current.nodes[-gone:]) if gone else (),
             nodes=tuple(node.id for node in current.nodes), recipe=job.recipe, epoch=self._lease.epoch_of(job.name),
-            reserved_usd=chosen.move_usd, budget_usd=_held_to(decision, current),
+            reserved_usd=chosen.move_usd, budget_usd=_held_to(decision, current), grace_seconds=job.grace_seconds,
         )  # fmt: skip
         opened = self._store.actions.open(action)
         self._failpoint("intent.committed")

@@ -313,6 +313,18 @@ def test_a_node_that_was_emptied_in_vain_takes_work_again_before_the_action_ends
     assert ended.stage == "rolled_back"
 
 
+def test_a_job_may_take_as_long_to_save_as_its_owner_gives_it() -> None:
+    long = enter(action(grace_seconds=7200.0), Enter("checkpointing"), NOW, PATIENCE)
+    assert long.deadline == NOW + timedelta(seconds=7200)
+    asked = replace(long, asked_at=NOW)
+    late = NOW + timedelta(seconds=7100)
+    assert isinstance(advance(asked, view(), replace(TRAINING, state="checkpointing"), late, PATIENCE), Wait)
+    assert isinstance(
+        advance(asked, view(), replace(TRAINING, state="checkpointing"), asked.deadline, PATIENCE), Proceed
+    )
+    assert enter(long, Enter("stopping"), NOW, PATIENCE).deadline == NOW + timedelta(seconds=PATIENCE.stopping)
+
+
 def test_a_job_that_stood_still_goes_on_once_the_nodes_that_leave_are_gone() -> None:
     group, two = replace(TARGET, kind="group"), replace(OLD, nodes=2)
     shrunk = action(stage="verifying", route="shrink", target=group, old=two, new=OLD, victims=("b",))

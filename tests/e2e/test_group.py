@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from api.demo.stage import free_port
+from tests.docs.commands import blocks
 from tests.e2e.control_host import SMALL, ControlHost, until
 
 POLICY = """\
@@ -30,23 +31,30 @@ class GroupHost(ControlHost):
 
     def cloud_config(self) -> dict[str, Any]:
         """Say what the cloud is: the group, whose nodes share a disk."""
-        meet = [
-            "--nnodes=2:4", "--nproc-per-node=1", "--max-restarts=3", "--monitor-interval=0.1", "--rdzv-backend=c10d",
-            f"--rdzv-endpoint=127.0.0.1:{free_port()}", "--local-addr=127.0.0.1",
-            "--rdzv-conf=last_call_timeout=1,keep_alive_interval=1,keep_alive_max_attempt=6",
-        ]  # fmt: skip
-        join = ["-m", "scaleahead.join", "--hook", f"http://127.0.0.1:{self.hook_port}", "--grace", "60", "--"]
-        command = [sys.executable, *join, sys.executable, "-m", "torch.distributed.run", *meet, str(PROGRAM)]
+        (told,) = blocks("how-to/frameworks.md", "sh")
+        setting, command = told.replace("\\\n", " ").splitlines()
+        # As the document has it, with one worker a node and nodes that are missed soon.
+        timing = "--rdzv-conf=last_call_timeout=1,keep_alive_interval=1,keep_alive_max_attempt=6"
+        torchrun = f"{sys.executable} -m torch.distributed.run --monitor-interval=0.1 --local-addr=127.0.0.1 {timing}"
+        for word, here in (
+            ("python -m", f"{sys.executable} -m"), ("node0:8700", f"127.0.0.1:{self.hook_port}"),
+            ("torchrun", torchrun), ("node0:29400", f"127.0.0.1:{free_port()}"),
+            ("--nproc-per-node=8", "--nproc-per-node=1"), ("train.py", str(PROGRAM)),
+        ):  # fmt: skip
+            assert command.count(word) == 1
+            command = command.replace(word, here)
         shared = self.directory / "shared"
         shared.mkdir()
-        # With torch's shared store a node that joins later waits for an address that rank 0 never tells anew.
-        env = {"SCALEAHEAD_JOB": "tiny", "GROUP_DISK": str(shared), "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+        env = dict(word.split("=", 1) for word in setting.split()[1:]) | {
+            "SCALEAHEAD_JOB": "tiny",
+            "GROUP_DISK": str(shared),
+        }
         return {
             "rate": super().cloud_config()["rate"], "origin": self.origin, "offers": [SMALL],
             "disks": str(self.directory / "disks"), "bytes_per_gib": 2**28, "restart_seconds": 5.0,
             "delays": {"node_seconds": 4.0, "remove_seconds": 1.0},
             "groups": [{"id": "nodes", "offer": SMALL, "nodes": 2, "min_nodes": 2, "max_nodes": 4}],
-            "templates": {"": {"command": command, "env": env, "hook_port": self.hook_port}},
+            "templates": {"": {"command": command.split(), "env": env, "hook_port": self.hook_port}},
         }  # fmt: skip
 
 

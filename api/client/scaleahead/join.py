@@ -8,13 +8,14 @@ still. Where no hook answers nobody trains, and nothing is waited for.
 import argparse
 import json
 import os
-import ssl
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from scaleahead.peers import opener
 
 GRACE_SECONDS = 900.0
 LOOK_SECONDS = 0.2
@@ -27,14 +28,12 @@ class TooLate(Exception):
 
 
 class Asked:
-    """A job's hook, as whoever asks for a checkpoint sees it. ``ca`` is a file of certificates to trust."""
+    """A job's hook, as whoever asks for a checkpoint sees it. ``ca`` is a file of more certificates to trust."""
 
     def __init__(self, url: str, token: str | None = None, ca: str | None = None) -> None:
         self._url = url.rstrip("/")
         self._headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
-        trust = ssl.create_default_context(cafile=ca) if url.startswith("https:") else None
-        https = [urllib.request.HTTPSHandler(context=trust)] if trust is not None else []
-        self._open = urllib.request.build_opener(urllib.request.ProxyHandler({}), *https).open
+        self._open = opener(ca)
 
     def state(self) -> str | None:
         """Ask how the job stands; ``None`` where nobody answers. Raises ``urllib.error.HTTPError`` if it is refused."""
