@@ -302,6 +302,7 @@ class Loop:
             self._poller.add(
                 job.name, job.hook, job.hook_token, self._config.timing.poll_seconds,
                 after=lambda: self._status.get(job.name, JobStatus()).next_seq, facts=lambda: self._facts(job.name),
+                run=lambda: self._status.get(job.name, JobStatus()).run,
             )  # fmt: skip
         else:
             self._poller.remove(job.name)
