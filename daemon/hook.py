@@ -159,8 +159,8 @@ class Poller:
     ) -> None:
         """Ask a job every ``interval`` seconds from now on, or change how it is asked. A wrong URL is told as silence.
 
-        ``after`` is asked before every poll for the next sequence number that is wanted (0: everything), ``run`` for the
-        process whose number that is: another one is asked for everything.
+        ``after`` is asked before every poll for the next sequence number that is wanted (0: everything), ``run`` for
+        the process whose number that is: another one is asked for everything.
         """
         hook = Hook.of(hook_url, token, after, facts, run, self._development)
         self._hooks[job] = hook

@@ -16,7 +16,8 @@ class Paced(Reporter):
         """Report the step, after a rest."""
         if self._first is None:
             self._first = step
-        time.sleep(0.1 if self._first == 1 else 0)
+        if self._first == 1:
+            time.sleep(0.1 if step < 100 else 1.0)
         super().step(step, *given, **named)
 
     _first: int | None = None
