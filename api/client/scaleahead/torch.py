@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
-from scaleahead.ranks import AGREE_EVERY, Ranks, together, world_size
+from scaleahead.ranks import AGREE_EVERY, Ranks, world_size
 from scaleahead.reporter import Reporter
 
 Save = Callable[[int], Any]
@@ -64,7 +64,8 @@ class Watch:
         self._optimizer = weakref.ref(optimizer) if optimizer is not None else None
         self._loader = loader
         self._save = save
-        self._ranks = Ranks(agree_every)
+        # A rank without a ``save`` takes no part.
+        self._ranks = Ranks(agree_every if save is not None else None)
         self._shapes = Shapes()
         self._sees_forwards = False
         self._hooks: list[Any] = []
@@ -110,7 +111,7 @@ class Watch:
         """Save and hold if the daemon has asked; only with ``save``. All ranks call it after the same step."""
         save = self._save
         if save is not None and self._ranks.due(self.reporter, self.step):
-            self.reporter.checkpoint(self.step, lambda: together(lambda: save(self.step)))
+            self.reporter.checkpoint(self.step, lambda: self._ranks.save(lambda: save(self.step)))
 
     def _quiet(self, call: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(call)

@@ -36,7 +36,8 @@ class ScaleaheadCallback(TrainerCallback):
         self, job: str | None = None, *, reporter: Reporter | None = None, agree_every: int = AGREE_EVERY
     ) -> None:
         self.reporter = reporter or Reporter(job)
-        self._ranks = Ranks(agree_every)
+        self._agree_every = agree_every
+        self._ranks = Ranks(None)
         self._shapes = Shapes()
         self._hook: Any = None
         self._rate: float | None = None
@@ -52,6 +53,8 @@ class ScaleaheadCallback(TrainerCallback):
     ) -> None:
         """Declare what the Trainer knows of the steps to come."""
         self.reporter.total_steps = state.max_steps
+        # Not before: the process group may be made after the callback.
+        self._ranks = Ranks(self._agree_every)
         if self._hook is not None:
             self._hook.remove()
         self._hook = parts["model"].register_forward_pre_hook(self._see, with_kwargs=True)

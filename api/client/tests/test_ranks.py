@@ -11,15 +11,20 @@ import pytest
 pytest.importorskip("torch")
 
 
-def test_two_ranks_save_at_one_step_and_only_what_both_saved_is_acknowledged(tmp_path):
+def ranks(folder, savers):
+    """Run both ranks; give what each wrote."""
     program = Path(__file__).parent / "programs" / "agree.py"
-    ranks = [
-        subprocess.Popen([sys.executable, program, tmp_path, str(rank)], stderr=subprocess.PIPE, text=True)
+    begun = [
+        subprocess.Popen([sys.executable, program, folder, str(rank), str(savers)], stderr=subprocess.PIPE, text=True)
         for rank in (0, 1)
     ]
-    ends = [rank.communicate(timeout=90) for rank in ranks]
-    assert [rank.returncode for rank in ranks] == [0, 0], ends
-    first, second = (json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in (0, 1))
+    ends = [rank.communicate(timeout=90) for rank in begun]
+    assert [rank.returncode for rank in begun] == [0, 0], ends
+    return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def test_two_ranks_save_at_one_step_and_only_what_both_saved_is_acknowledged(tmp_path):
+    first, second = ranks(tmp_path, 2)
     # Asked before steps 2 and 7, agreed on at every fourth; the second time rank 1 cannot save.
     assert (first["told"], second["told"]) == ([4, 8], [4])
     assert first["acknowledged"] == [[4, ["4-0", "4-1"]]]
@@ -28,13 +33,20 @@ def test_two_ranks_save_at_one_step_and_only_what_both_saved_is_acknowledged(tmp
     assert first["sizes"] == [6.0]
 
 
+def test_where_only_rank_0_can_save_it_waits_for_nobody(tmp_path):
+    first, second = ranks(tmp_path, 1)
+    assert (first["told"], second["told"]) == ([4, 8], [])
+    assert first["acknowledged"] == [[4, ["4-0"]], [8, ["8-0"]]]
+    assert first["steps"] == second["steps"] == 12
+
+
 def test_alone_nothing_is_agreed_on():
     from scaleahead import Reporter, Request
-    from scaleahead.ranks import Ranks, together, world_size
+    from scaleahead.ranks import Ranks, world_size
 
     reporter = Reporter("job", usage=dict)
     assert world_size() == 1
-    assert together(lambda: "place") == "place"
+    assert Ranks().save(lambda: "place") == "place"
     assert not Ranks(10).due(reporter, 3)
     reporter.prepare(Request("d"))
     assert Ranks(10).due(reporter, 3)
