@@ -44,8 +44,9 @@ format: $(INSTALLED) ## put the sources into form
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-browser: ## a browser for the dashboard's test and systemd's linter, where the system can give them
-	@command -v chromium >/dev/null 2>&1 && command -v systemd-analyze >/dev/null 2>&1 || sh tests/install-tools.sh
+browser: ## a browser for the dashboard's test, systemd's linter and promtool, where the system can give them
+	@command -v chromium >/dev/null 2>&1 && command -v systemd-analyze >/dev/null 2>&1 && command -v promtool >/dev/null 2>&1 \
+		|| sh tests/install-tools.sh
 
 clean: ## remove what the targets made
 	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache

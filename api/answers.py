@@ -365,6 +365,8 @@ class JobOut(Answer):
     recipe: RecipeOut | None
     owner: str | None
     group: str | None
+    grace_seconds: Real
+    has_hook_token: bool
     status: StatusOut
 
     @classmethod
@@ -386,6 +388,8 @@ class JobOut(Answer):
             recipe=RecipeOut.of(recipe) if recipe else None,
             owner=job.owner,
             group=job.group,
+            grace_seconds=job.grace_seconds,
+            has_hook_token=job.hook_token is not None,
             status=StatusOut.of(status),
         )
 

@@ -8,6 +8,7 @@ import os
 import secrets
 import signal
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -27,7 +28,7 @@ from daemon.act import Patience
 from daemon.config import Config, ConfigError
 from daemon.forecast.persist import Persist
 from daemon.forecast.worker import ForecastProcess
-from daemon.hook import Poller
+from daemon.hook import Poller, trusting
 from daemon.loop import Loop
 from daemon.operate import Operator
 from daemon.permissions import tell_lacking
@@ -197,7 +198,7 @@ def build(
     timing = config.timing
     # No two replicas may have one name, and containers of one image may have one host's name and number.
     lease = store.lease(f"{socket.gethostname()}:{os.getpid()}-{secrets.token_hex(3)}", timing.lease_seconds)
-    poller = Poller(clock, development=config.development)
+    poller = Poller(clock, development=config.development, trust=_trust(config))
     patience = Patience(look=timing.look_seconds, repeat=timing.repeat_seconds).stretched(timing.patience)
     operator = Operator(
         store, providers, poller, clock, patience,
@@ -211,6 +212,13 @@ def build(
     poller.on_report = loop.received
     poller.on_silence = loop.silent
     return loop
+
+
+def _trust(config: Config) -> ssl.SSLContext | None:
+    try:
+        return trusting(config.hook_ca)
+    except OSError as error:
+        raise ConfigError(f"hook_ca: {config.hook_ca} is no file of certificates ({error.strerror or error})") from None
 
 
 def listing() -> Callable[[], Sequence[Offer]]:

@@ -56,6 +56,7 @@ Time = Annotated[datetime, Field(strict=False), BeforeValidator(_text), AfterVal
 Name = Annotated[str, Field(pattern=JOB_PATTERN, examples=["bert-large"])]
 Word = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 Hook = Annotated[str, Field(min_length=8, max_length=2048), AfterValidator(_printable), AfterValidator(_hook)]
+Secret = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[\x21-\x7e]+$")]
 Steps = Annotated[int, Field(ge=1, le=10**15)]
 Step = Annotated[int, Field(ge=0, le=10**15)]
 Dollars = Annotated[float, Field(gt=0, le=1e9)]
@@ -126,6 +127,8 @@ class JobChange(Sent):
     recipe: RecipeIn | None = None
     owner: Word | None = None
     group: Word | None = None
+    hook_token: Secret | None = None
+    grace_seconds: Annotated[float, Field(gt=0, le=86400)] | None = None
 
     def values(self) -> dict[str, object]:
         """Give the fields that were sent, as those of ``daemon.types.Job``."""

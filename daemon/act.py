@@ -110,6 +110,11 @@ class Proceed:
 
 
 @dataclass(frozen=True, slots=True)
+class GoOn:
+    """Tell the job to go on, and look again: what it stood still for has happened."""
+
+
+@dataclass(frozen=True, slots=True)
 class Perform:
     """Make one call to the cloud."""
 
@@ -125,7 +130,7 @@ class Enter:
     checkpoint: Checkpoint | None = None
 
 
-Step = Wait | Ask | Proceed | Perform | Enter
+Step = Wait | Ask | Proceed | GoOn | Perform | Enter
 
 
 def advance(action: Action, cloud: CloudView, job: JobStatus, now: datetime, patience: Patience) -> Step:
@@ -159,6 +164,12 @@ def stage_seconds(stage: Stage, patience: Patience) -> float:
     return float(getattr(patience, like.get(stage, stage), patience.checkpointing))
 
 
+def _lasting(action: Action, stage: Stage, patience: Patience) -> float:
+    if stage == "checkpointing" and action.grace_seconds is not None:
+        return action.grace_seconds
+    return stage_seconds(stage, patience)
+
+
 def enter(action: Action, step: Enter, now: datetime, patience: Patience) -> Action:
     """Apply a change of stage to an action: a new deadline, the note, and what was learned on the way.
 
@@ -172,7 +183,7 @@ def enter(action: Action, step: Enter, now: datetime, patience: Patience) -> Act
         stage=step.stage,
         # A closed action keeps when its last stage began: that stage's length is the time the job took to come back.
         stage_at=action.stage_at if closed else now,
-        deadline=now + timedelta(seconds=stage_seconds(step.stage, patience)),
+        deadline=now + timedelta(seconds=_lasting(action, step.stage, patience)),
         next_at=now,
         note=step.note,
         rollback_reason=step.note if step.stage == "rolling_back" else action.rollback_reason,
@@ -442,7 +453,16 @@ def _verify(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> 
     if now >= action.deadline:
         # The machine runs and the job does not report: moving it once more would not help, a person must look.
         return Enter("needs_human", "the machine runs but the job has not come back")
+    if action.route == "shrink" and job.state == "ready" and not _leaving(action, cloud):
+        # It stands still on the nodes that stay, and nothing on them ended that would start it anew.
+        return GoOn()
     return Wait("waiting for the job to come back")
+
+
+def _leaving(action: Action, cloud: CloudView) -> bool:
+    """Whether a node that is to leave may still do work."""
+    here = cloud.allocation
+    return here is None or any(node.id in action.victims and node.state != "terminated" for node in here.nodes)
 
 
 def _roll_back(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> Step:

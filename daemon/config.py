@@ -71,6 +71,7 @@ class Config(BaseModel):
     timing: Timing = Timing()
     clock: ClockScale = ClockScale()
     tls: Tls | None = None
+    hook_ca: str = ""
     log: Literal["json", "console"] = "console"
     record_days: Annotated[float, Field(ge=1, le=36500, allow_inf_nan=False)] = 90.0
 

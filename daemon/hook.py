@@ -44,6 +44,7 @@ log = structlog.get_logger()
 Heard = Callable[[str, Report], Awaitable[None]]
 Silent = Callable[[str, str], Awaitable[None]]
 After = Callable[[], int]
+Known = Callable[[], str | None]
 Facts = Callable[[], Resources | None]
 AddressInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[object, ...]]
 
@@ -66,16 +67,20 @@ class AddressRefused(OSError):
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """Where and how a job is asked. ``after`` gives the next sequence number wanted, ``facts`` its node's resources."""
+    """Where and how a job is asked. ``after`` gives the next sequence number wanted, of the process that ``run`` names.
+
+    ``facts`` gives its node's resources.
+    """
 
     url: URL = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     after: After
     facts: Facts
+    run: Known = lambda: None
     wrong: str | None = None
 
     @classmethod
-    def of(cls, url: str, token: str | None, after: After, facts: Facts, development: bool) -> "Hook":
+    def of(cls, url: str, token: str | None, after: After, facts: Facts, run: Known, development: bool) -> "Hook":
         """Take user and password out of the URL, so that they travel in a header only."""
         wrong = wrong_url(url, development)
         try:
@@ -88,7 +93,18 @@ class Hook:
         elif parsed.user is not None:
             pair = f"{parsed.user}:{parsed.password or ''}".encode()
             headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
-        return cls(parsed.with_user(None) if parsed.host else parsed, MappingProxyType(headers), after, facts, wrong)
+        return cls(
+            parsed.with_user(None) if parsed.host else parsed, MappingProxyType(headers), after, facts, run, wrong
+        )
+
+
+def trusting(ca: str) -> ssl.SSLContext | None:
+    """Trust what the system trusts and the certificates in a PEM file; ``None`` without one. Raises ``OSError``."""
+    if not ca:
+        return None
+    trust = ssl.create_default_context()
+    trust.load_verify_locations(ca)
+    return trust
 
 
 class Poller:
@@ -96,7 +112,8 @@ class Poller:
 
     ``on_report`` is awaited with the job and a checked report, and what it has returned from counts as kept: the next
     question goes on after it. ``on_silence`` is awaited with the job and one line when a hook does not answer well.
-    Intervals are seconds of ``clock``; time-outs are real seconds.
+    Intervals are seconds of ``clock``; time-outs are real seconds. ``trust`` says whose certificates are believed,
+    by default those that the system trusts.
     """
 
     def __init__(
@@ -112,12 +129,14 @@ class Poller:
         total_seconds: float = TOTAL_SECONDS,
         name_seconds: int = NAME_SECONDS,
         cadence: Cadence | None = None,
+        trust: ssl.SSLContext | None = None,
     ) -> None:
         self.on_report = on_report
         self.on_silence = on_silence
         self._clock = clock
         self._development = development
         self._resolver = resolver
+        self._trust = trust
         self._timeout = aiohttp.ClientTimeout(total=total_seconds, sock_connect=connect_seconds)
         self._cadence = cadence or Cadence(chance or Random())
         self._name_seconds = name_seconds
@@ -136,12 +155,14 @@ class Poller:
         interval: float = 30.0,
         after: After = lambda: 0,
         facts: Facts = lambda: None,
+        run: Known = lambda: None,
     ) -> None:
         """Ask a job every ``interval`` seconds from now on, or change how it is asked. A wrong URL is told as silence.
 
-        ``after`` is asked before every poll for the next sequence number that is wanted (0: everything).
+        ``after`` is asked before every poll for the next sequence number that is wanted (0: everything), ``run`` for
+        the process whose number that is: another one is asked for everything.
         """
-        hook = Hook.of(hook_url, token, after, facts, self._development)
+        hook = Hook.of(hook_url, token, after, facts, run, self._development)
         self._hooks[job] = hook
         self._cadence.add(job, f"{hook.url.host}", interval, self._clock.monotonic())
         self._wake.set()
@@ -235,7 +256,7 @@ class Poller:
             reading = await self._page(job, hook, after)
             if self._hooks.get(job) is not hook:
                 return
-            if after >= 0 and self._began_anew(job, reading, after):
+            if after >= 0 and self._began_anew(job, hook, reading, after):
                 after = -1
                 continue
             report = reading.report
@@ -246,12 +267,13 @@ class Poller:
                 return
             after = report.next - 1
 
-    def _began_anew(self, job: str, reading: Reading, after: int) -> bool:
+    def _began_anew(self, job: str, hook: Hook, reading: Reading, after: int) -> bool:
         """Say whether a new process answered, whose rows are counted from the start again."""
-        known = self._reached.get(job)
-        another = known is not None and known[0] != reading.report.run
+        reached = self._reached.get(job)
+        known = hook.run() if reached is None else reached[0]
+        another = known is not None and known != reading.report.run
         if another:
-            del self._reached[job]
+            self._reached.pop(job, None)
         return another or reading.job_next <= after
 
     def _note(self, job: str, report: Report) -> None:
@@ -310,6 +332,7 @@ class Poller:
                 resolver=self._resolver or Resolver(RESOLVER_THREADS),
                 socket_factory=self._socket,
                 ttl_dns_cache=self._name_seconds,
+                ssl=self._trust or True,
             )
             self._client = aiohttp.ClientSession(
                 connector=connector,

@@ -300,8 +300,9 @@ class Loop:
     def _follow(self, job: Job) -> None:
         if job.hook is not None and self._mine(job.name) and (job.state == "active" or job.name in self._acting):
             self._poller.add(
-                job.name, job.hook, interval=self._config.timing.poll_seconds,
+                job.name, job.hook, job.hook_token, self._config.timing.poll_seconds,
                 after=lambda: self._status.get(job.name, JobStatus()).next_seq, facts=lambda: self._facts(job.name),
+                run=lambda: self._status.get(job.name, JobStatus()).run,
             )  # fmt: skip
         else:
             self._poller.remove(job.name)

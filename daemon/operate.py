@@ -90,7 +90,7 @@ class Operator:
             checkpoint_required=status.answers_prepare and not killed and status.state != "done",
             old_run=status.run, victims=tuple(node.id for node in current.nodes[-gone:]) if gone else (),
             nodes=tuple(node.id for node in current.nodes), recipe=job.recipe, epoch=self._lease.epoch_of(job.name),
-            reserved_usd=chosen.move_usd, budget_usd=_held_to(decision, current),
+            reserved_usd=chosen.move_usd, budget_usd=_held_to(decision, current), grace_seconds=job.grace_seconds,
         )  # fmt: skip
         opened = self._store.actions.open(action)
         self._failpoint("intent.committed")
@@ -116,6 +116,10 @@ class Operator:
                 case act.Proceed(why):
                     await self._proceed(action.job)
                     action = await asyncio.to_thread(self._enter, action, act.Enter(_given_up(action, why), why))
+                case act.GoOn():
+                    await self._proceed(action.job)
+                    later = now + timedelta(seconds=self._patience.look)
+                    return await asyncio.to_thread(self._save, replace(action, next_at=later))
                 case act.Perform(call):
                     if action.next_at > now:
                         return action  # the last call was refused, and there is nothing else to do: not at once

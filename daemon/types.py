@@ -41,7 +41,10 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A registered training job. ``hook`` is ``None`` for a job that only pushes."""
+    """A registered training job. ``hook`` is ``None`` for a job that only pushes; ``hook_token`` is sent to it.
+
+    ``grace_seconds`` is how long it may take to save when it is asked to, ``None``: as long as any.
+    """
 
     name: str
     registered_at: datetime
@@ -58,6 +61,8 @@ class Job:
     recipe: LaunchRecipe | None = None
     owner: str | None = None
     group: str | None = None
+    hook_token: str | None = field(default=None, repr=False)
+    grace_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,6 +353,7 @@ class Action:
     tried: tuple[str, ...] = ()
     reserved_usd: float = 0.0
     budget_usd: float | None = None
+    grace_seconds: float | None = None
 
     @property
     def closed(self) -> bool:

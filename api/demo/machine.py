@@ -154,9 +154,9 @@ class Machines:
                 while True:
                     self._turns.get_nowait()()
             if looks % FAMILY_LOOKS == 0:
-                families = sessions()
+                there = processes()
                 for host in self._hosts.values():
-                    host.family = families.get(host.process.pid, ()) if host.process else ()
+                    host.family = family(host.process.pid, there) if host.process else ()
             looks += 1
             for host in self._hosts.values():
                 self._look(host)
@@ -244,13 +244,14 @@ class Machines:
         self._tell(host.id, Notice("out_of_memory", self._clock.now(), detail))
 
     def _kill(self, host: _Host) -> None:
-        """Kill the process, its group, and whatever of its session left the group."""
+        """Kill the process and all that it started; what has lost its parent would not be found any more."""
         process, host.process = host.process, None
         if process is None:
             return
+        known = {*host.family, *family(process.pid, processes())}
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        for pid in sessions().get(process.pid, ()):
+        for pid in known | set(family(process.pid, processes())):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         process.wait()
@@ -266,20 +267,34 @@ def resident_bytes(pid: int) -> int:
         return 0
 
 
-def sessions() -> dict[int, tuple[int, ...]]:
-    """List the processes of this host by the session they are in."""
-    found: dict[int, tuple[int, ...]] = {}
+def processes() -> dict[int, tuple[int, int]]:
+    """List the processes of this host with their parent and session."""
+    found: dict[int, tuple[int, int]] = {}
     for name in os.listdir("/proc"):
         if not name.isdigit():
             continue
         try:
             with open(f"/proc/{name}/stat", "rb") as file:
                 # The name of a process may hold spaces and brackets; its last bracket ends it.
-                session = int(file.read().rpartition(b")")[2].split()[3])
-        except (OSError, IndexError):
+                rest = file.read().rpartition(b")")[2].split()
+        except OSError:
             continue
-        found[session] = (*found.get(session, ()), int(name))
+        if len(rest) > 3:
+            found[int(name)] = int(rest[1]), int(rest[3])
     return found
+
+
+def family(root: int, there: Mapping[int, tuple[int, int]]) -> tuple[int, ...]:
+    """List a leader of a session, all of its session, and all that they started, in whatever session that is."""
+    found: set[int] = {root}
+    sessions = {root}
+    grown = True
+    while grown:
+        more = {pid for pid, (parent, session) in there.items() if parent in found or session in sessions} - found
+        found |= more
+        sessions |= {there[pid][1] for pid in more}
+        grown = bool(more)
+    return tuple(sorted(found))
 
 
 def free_port() -> int:

@@ -88,6 +88,9 @@ def _change(name: str, sent: JobPatch, given: Services, who: Caller) -> tuple[Jo
     values: dict[str, Any] = sent.values()
     if "policy" in values:
         values["policy"] = policy_for(sent.policy, given.policies)
+    if values.get("hook", job.hook) != job.hook:
+        # A token is for the hook that it was given with: another one must not be told it.
+        values.setdefault("hook_token", None)
     changed = replace(job, **values)
     given.store.jobs.replace(changed)
     given.store.audit.note(who.name, "job changed", name, {"fields": sorted(values)})

@@ -31,6 +31,25 @@ async def test_a_job_is_registered_shown_changed_and_removed(api: Browser, world
     assert {e[2] for e in world.store.audit.entries} == {"admin"}
 
 
+async def test_a_hooks_token_is_kept_never_shown_and_not_told_to_another_hook(api: Browser, world: World):
+    made = await api.post("/v1/jobs", {**JOB, "hook_token": "s3cret", "grace_seconds": 7200.0})
+    assert made.json()["has_hook_token"] is True
+    assert made.json()["grace_seconds"] == 7200
+    kept = world.store.jobs.kept
+    assert kept["bert-large"].hook_token == "s3cret"
+    await api.call("PATCH", "/v1/jobs/bert-large", {"hook": JOB["hook"]})
+    assert kept["bert-large"].hook_token == "s3cret"
+    moved = await api.call("PATCH", "/v1/jobs/bert-large", {"hook": "https://10.0.0.9:9000/"})
+    assert kept["bert-large"].hook_token is None
+    assert moved.json()["has_hook_token"] is False
+    await api.call("PATCH", "/v1/jobs/bert-large", {"hook": JOB["hook"], "hook_token": "an0ther"})
+    assert kept["bert-large"].hook_token == "an0ther"
+    shown = [await api.get(path) for path in ("/v1/jobs", "/v1/jobs/bert-large", "/v1/fleet")]
+    assert not any("an0ther" in json.dumps(one.json()) for one in shown)
+    assert "an0ther" not in repr(kept["bert-large"]) + json.dumps(world.store.audit.entries, default=str)
+    assert (await api.post("/v1/jobs", {**JOB, "name": "b", "hook_token": "two words"})).status == 422
+
+
 async def test_a_job_in_the_middle_of_an_action_is_removed_after_it(api: Browser, world: World):
     world.fill()
     world.store.jobs.busy.add("bert-large")

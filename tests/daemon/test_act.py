@@ -12,6 +12,7 @@ from daemon.act import (
     Ask,
     CloudView,
     Enter,
+    GoOn,
     Patience,
     Perform,
     Proceed,
@@ -310,6 +311,33 @@ def test_a_node_that_was_emptied_in_vain_takes_work_again_before_the_action_ends
     ended = _shrinking(staying, replace(leaving, leaving=False), route=Same())
     assert isinstance(ended, Enter)
     assert ended.stage == "rolled_back"
+
+
+def test_a_job_may_take_as_long_to_save_as_its_owner_gives_it() -> None:
+    long = enter(action(grace_seconds=7200.0), Enter("checkpointing"), NOW, PATIENCE)
+    assert long.deadline == NOW + timedelta(seconds=7200)
+    asked = replace(long, asked_at=NOW)
+    late = NOW + timedelta(seconds=7100)
+    assert isinstance(advance(asked, view(), replace(TRAINING, state="checkpointing"), late, PATIENCE), Wait)
+    assert isinstance(
+        advance(asked, view(), replace(TRAINING, state="checkpointing"), asked.deadline, PATIENCE), Proceed
+    )
+    assert enter(long, Enter("stopping"), NOW, PATIENCE).deadline == NOW + timedelta(seconds=PATIENCE.stopping)
+
+
+def test_a_job_that_stood_still_goes_on_once_the_nodes_that_leave_are_gone() -> None:
+    group, two = replace(TARGET, kind="group"), replace(OLD, nodes=2)
+    shrunk = action(stage="verifying", route="shrink", target=group, old=two, new=OLD, victims=("b",))
+
+    def seen(state: MachineState, job: JobStatus) -> Step:
+        nodes = (Node("a", "running"), Node("b", state))
+        return advance(shrunk, CloudView(Allocation(group, "running", OLD, nodes), Same()), job, NOW, PATIENCE)
+
+    standing = replace(TRAINING, state="ready")
+    assert isinstance(seen("running", standing), Wait)
+    assert isinstance(seen("stopping", standing), Wait)
+    assert seen("terminated", standing) == GoOn()
+    assert isinstance(seen("terminated", TRAINING), Wait)
 
 
 def test_a_node_that_somebody_else_empties_or_that_is_ending_is_not_kept() -> None:

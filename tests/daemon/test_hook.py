@@ -562,3 +562,16 @@ def test_removed_in_flight_frees_its_seat():
 def resident() -> int:
     """Bytes of resident memory of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+async def test_a_process_that_outran_the_last_one_while_nobody_asked_is_heard_from_its_start():
+    """A daemon that starts anew asks after what it knows of a process that is gone; the next one may be beyond it."""
+
+    async def next_process(wire: hostile.Wire) -> None:
+        after = int(wire.query.removeprefix("after=") or -1)
+        await wire.answer(body("job", *(row(seq) for seq in range(8) if seq > after), run="second"))
+
+    async with serving(next_process, HEALTHY_HOST) as job, polling() as (poller, ears):
+        poller.add("job", job.url, interval=INTERVAL, after=lambda: 5, run=lambda: "first")
+        await ears.until(lambda: bool(ears.reports.get("job")))
+        assert [one.seq for one in ears.reports["job"][0].observations] == list(range(8))

@@ -112,6 +112,20 @@ def test_the_build_gets_all_that_the_daemon_is_made_of(tmp_path: Path) -> None:
     assert ran.stdout.count(str(here)) == 4
 
 
+def test_what_is_copied_is_installed_as_the_build_installs_it(tmp_path: Path) -> None:
+    """pip makes the package of what is copied, and nothing else is there; what it depends on is left out."""
+    here = copied(tmp_path / "build")
+    command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--no-index", "--quiet"]
+    command += ["--target", str(tmp_path / "site"), "."]
+    ran = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    installed = {str(path.relative_to(tmp_path / "site")) for path in (tmp_path / "site").rglob("*") if path.is_file()}
+    source = {str(path.relative_to(here)) for name in ("api", "daemon", "policies", "providers")
+              for path in (here / name).rglob("*.py")}  # fmt: skip
+    assert source <= installed
+    assert {"api/dashboard/index.html", "daemon/forecast/weights/recurrent.safetensors", "bin/scaleahead"} <= installed
+
+
 def test_the_context_holds_every_copied_file_and_little_else() -> None:
     lines = (FOLDER / "Dockerfile.dockerignore").read_text().splitlines()
     shown = {line[1:] for line in lines if line.startswith("!")}

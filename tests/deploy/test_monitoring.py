@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+import shutil
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from tests.deploy.conftest import Served
 from tests.deploy.words import check
 
 FOLDER = Path(__file__).parents[2] / "deploy"
+ALERTS = Path(__file__).parent / "alerts.yaml"
 BY_PROMETHEUS = {"up": {"job": {"scaleahead"}}}
 """What Prometheus itself adds; the value is the job's name in the scrape configuration."""
 
@@ -142,3 +145,24 @@ def test_the_scrape_asks_as_the_daemon_wants_to_be_asked() -> None:
         "Bearer",
     )
     assert scrape["static_configs"][0]["targets"] == ["scaleahead:8642"]
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool - run make browser")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["test", "rules", str(ALERTS)],
+        ["check", "rules", str(FOLDER / "prometheus" / "rules.yaml")],
+        ["check", "config", "--syntax-only", str(FOLDER / "prometheus" / "prometheus.yaml")],
+    ],
+)
+def test_promtool_finds_every_alert_raised_when_it_should_be(words: list[str]) -> None:
+    ran = subprocess.run(["promtool", *words], capture_output=True, text=True, timeout=60, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_every_alert_is_tried_in_peace_and_in_trouble() -> None:
+    peace, trouble = YAML(typ="safe").load(ALERTS.read_text())["tests"]
+    names = {rule["alert"] for rule in rules()}
+    assert {tried["alertname"] for tried in peace["alert_rule_test"]} == names
+    assert {tried["alertname"] for tried in trouble["alert_rule_test"] if tried["exp_alerts"]} == names

@@ -1,6 +1,7 @@
 """How to report frameworks and foreign programs: every snippet and command of the documents runs."""
 
 import importlib.util
+import os
 import re
 import shlex
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from api.demo.stage import free_port
 
 HOW_TO = Path(__file__).parents[2] / "docs" / "how-to"
 
@@ -127,3 +130,53 @@ def _keras(folder: Path) -> dict[str, Any]:
     model = program.keras.Sequential([program.keras.Input((12,)), program.keras.layers.Dense(1)])
     model.compile("adam", "mse")
     return {"model": model, "batch_at": program.batch_at}
+
+
+RAY = """
+import os, pathlib, sys, urllib.request
+import ray, torch
+
+def make_model():
+    return torch.nn.Linear(3, 1)
+
+def make_optimizer(model):
+    return torch.optim.SGD(model.parameters(), lr=0.1)
+
+def resume(model, optimizer, folder):
+    def save(step):
+        (pathlib.Path(DISK) / f"{step}-{os.environ['RANK']}").touch()
+        return DISK
+    return 3, save
+
+def batches(done):
+    # Steps 4 to 12; the daemon's request comes amidst them.
+    for step in range(done + 1, 13):
+        if step == 6 and os.environ["RANK"] == "0":
+            asked = b'{"decision": "d1", "deadline": 0}'
+            urllib.request.urlopen(f"http://127.0.0.1:{os.environ['SCALEAHEAD_HOOK_PORT']}/prepare", asked).close()
+        yield torch.ones(4, 3)
+
+def train_step(model, optimizer, batch):
+    model(batch).sum().backward()
+    optimizer.step()
+
+DISK = sys.argv[1]
+ray.init(num_cpus=2, include_dashboard=False, _node_ip_address="127.0.0.1", log_to_driver=False)
+"""
+
+
+@pytest.mark.frameworks
+def test_the_snippet_of_ray_train_saves_on_both_workers_at_one_step(tmp_path: Path):
+    (tmp_path / "train.py").write_text(RAY + snippet("ray.train"))
+    environ = {
+        **os.environ, "SCALEAHEAD_HOOK_PORT": str(free_port()), "SCALEAHEAD_GRACE_SECONDS": "0", "OMP_NUM_THREADS": "1",
+        "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_TRAIN_V2_ENABLED": "1",
+    }  # fmt: skip
+    (tmp_path / "disk").mkdir()
+    done = subprocess.run(
+        [sys.executable, "train.py", str(tmp_path / "disk")],
+        cwd=tmp_path, capture_output=True, text=True, timeout=240, env=environ,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    # Nothing is due at step 4; they agree at every tenth.
+    assert sorted(path.name for path in (tmp_path / "disk").iterdir()) == ["10-0", "10-1"]

@@ -17,10 +17,13 @@ from ruamel.yaml import YAML
 
 from api.demo.stage import end, free_port
 from providers.simulated.remote import Remote
+from tests.certificates import issue
 
 RATE = 10.0
 ROOT = Path(__file__).parents[2]
 SMALL, LARGE = "aws/us-east-1/m5.xlarge", "aws/us-east-1/r5.xlarge"
+HOOK_TOKEN = "a-token-of-the-jobs-own"
+MUTATIONS = ("stop", "modify", "start", "launch", "terminate", "resize", "remove")
 POLICY = """\
 scaleahead: 1
 policies:
@@ -35,6 +38,8 @@ policies:
 class ControlHost:
     """Cloud, daemon and one tiny job on one machine. Use it as a context."""
 
+    target: Mapping[str, str] = {"kind": "vm", "id": "vm-1"}
+
     def __init__(
         self,
         directory: Path,
@@ -43,6 +48,7 @@ class ControlHost:
         database: str = "",
         lease: float = 5.0,
         module: str = "tests.e2e.tiny_job",
+        secured: bool = False,
     ) -> None:
         self.directory, self.module = directory, module
         self.origin = time.time()
@@ -52,6 +58,9 @@ class ControlHost:
         self.memory_gib = memory_gib
         self.database = database
         self.lease = lease
+        self.secured = secured
+        if secured:
+            issue(directory)
         self.policy = directory / "policies.yaml"
         self.policy.write_text(policy)
         self.cloud_process: subprocess.Popen[bytes] | None = None
@@ -72,17 +81,28 @@ class ControlHost:
         path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **more}
 
-    def _start_cloud(self) -> None:
-        config = {
+    def cloud_config(self) -> dict[str, Any]:
+        """Say what the cloud is: one machine, which runs the job."""
+        return {
             "rate": RATE, "origin": self.origin, "offers": [SMALL, LARGE], "disks": str(self.directory / "disks"),
             "delays": {"boot_seconds": 4.0, "stop_seconds": 2.0, "modify_seconds": 1.0},
             "machines": [{
                 "id": "vm-1", "offer": SMALL, "command": [sys.executable, "-m", self.module],
                 "hook_port": self.hook_port,
-                "env": {"SCALEAHEAD_JOB": "tiny", "TINY_MEMORY_GIB": str(self.memory_gib)},
+                "env": {
+                    "SCALEAHEAD_JOB": "tiny", "TINY_MEMORY_GIB": str(self.memory_gib),
+                    **(self._secrets() if self.secured else {}),
+                },
             }],
             "state_path": str(self.directory / "cloud.json"), "bytes_per_gib": 2**28,
         }  # fmt: skip
+
+    def _secrets(self) -> dict[str, str]:
+        certificate, key = (str(self.directory / name) for name in ("hook.pem", "hook.key"))
+        return {"SCALEAHEAD_TOKEN": HOOK_TOKEN, "SCALEAHEAD_HOOK_CERT": certificate, "SCALEAHEAD_HOOK_KEY": key}
+
+    def _start_cloud(self) -> None:
+        config = self.cloud_config()
         path = self.directory / "cloud-config.json"
         path.write_text(json.dumps(config))
         with (self.directory / "cloud.log").open("wb") as log:
@@ -103,7 +123,7 @@ class ControlHost:
                 "forecast_seconds": 300.0, "stop_seconds": 2.0, "boot_seconds": 4.0,
                 "lease_seconds": self.lease,
             },
-            "database": self.database,
+            "database": self.database, "hook_ca": str(self.directory / "ca.pem") if self.secured else "",
         }  # fmt: skip
         with (self.directory / "config.yaml").open("w") as file:
             YAML().dump(config, file)
@@ -146,19 +166,16 @@ class ControlHost:
         status, answer = self.ask(
             "POST", "/v1/jobs",
             {
-                "name": name, "hook": f"http://127.0.0.1:{self.hook_port}/",
-                "target": {"provider": "simulated", "kind": "vm", "id": "vm-1", "place": "us-east-1"},
+                "name": name, "hook": f"http{'s' if self.secured else ''}://127.0.0.1:{self.hook_port}/",
+                **({"hook_token": HOOK_TOKEN} if self.secured else {}),
+                "target": {"provider": "simulated", "place": "us-east-1", **self.target},
             },
         )  # fmt: skip
         assert status in (200, 201), answer
 
     def effects(self) -> list[str]:
         """The mutations that took effect, in order."""
-        return [
-            record.call
-            for record in self.cloud.records()
-            if record.call in ("stop", "modify", "start", "launch", "terminate") and record.outcome == "ok"
-        ]
+        return [record.call for record in self.cloud.records() if record.call in MUTATIONS and record.outcome == "ok"]
 
 
 def until(check: Callable[[], bool], seconds: float, what: str, host: ControlHost, pause: float = 0.05) -> None:

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.control_host import POLICY, ControlHost, killed, until
+from tests.e2e.control_host import HOOK_TOKEN, POLICY, ControlHost, killed, until
 
 RECOMMEND = POLICY.replace("default: auto", "default: recommend")
 
 
 @pytest.mark.slow
 def test_a_job_of_ones_own_is_forecast_decided_and_explained(tmp_path: Path) -> None:
-    with ControlHost(tmp_path, RECOMMEND) as host, _service_manager() as (manager, named):
+    with ControlHost(tmp_path, RECOMMEND, secured=True) as host, _service_manager() as (manager, named):
         host.start_daemon(NOTIFY_SOCKET=named, WATCHDOG_USEC="20000000")
         until(host.ready, 60, "the daemon is ready", host)
         host.register()
@@ -46,6 +46,8 @@ def test_a_job_of_ones_own_is_forecast_decided_and_explained(tmp_path: Path) -> 
         _a_broken_policy_is_refused_with_its_line(host)
         _a_second_daemon_is_refused(host)
         assert host.effects() == []
+        assert HOOK_TOKEN not in host.log()
+        assert host.ask("GET", "/v1/jobs/tiny")[1]["has_hook_token"] is True
         _the_service_manager_was_told(host, manager)
 
 

@@ -17,7 +17,7 @@ def main() -> None:
 
     def save() -> str:
         torn = kept.with_suffix(".partial")
-        torn.write_text(json.dumps({"step": step}))
+        torn.write_text(json.dumps({"step": step, "errors": report.errors}))
         torn.rename(kept)
         return str(kept)
 

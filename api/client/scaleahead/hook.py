@@ -1,8 +1,9 @@
-"""Edge: the hook that the daemon polls. Few routes, loopback by default, a bearer token, small requests only."""
+"""Edge: the hook that the daemon polls. Few routes, loopback by default, a bearer token, TLS, small requests only."""
 
 import contextlib
 import hmac
 import json
+import ssl
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
@@ -40,7 +41,10 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 32
 
-    def __init__(self, address: tuple[str, int], make: Callable[..., BaseHTTPRequestHandler]) -> None:
+    def __init__(
+        self, address: tuple[str, int], make: Callable[..., BaseHTTPRequestHandler], tls: ssl.SSLContext | None
+    ) -> None:
+        self._tls = tls
         self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
         super().__init__(address, make)
 
@@ -56,20 +60,44 @@ class _Server(ThreadingHTTPServer):
         finally:
             self._free.release()
 
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        if self._tls is None:
+            return super().finish_request(request, client_address)
+        # In the connection's own thread, and no longer than any other read: nobody else waits for it.
+        request.settimeout(SECONDS_A_READ)
+        with self._tls.wrap_socket(request, server_side=True) as secured:
+            super().finish_request(secured, client_address)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: a client that hangs up is no business of the training's output."""
 
 
 class Hook:
-    """Serves one run from a thread of its own. Raises ``OSError`` if the port is taken."""
+    """Serves one run from a thread of its own, over TLS where ``certificate`` and ``key`` (PEM files) are given.
 
-    def __init__(self, run: Run, host: str = "127.0.0.1", port: int = 0, token: str | None = None) -> None:
+    Raises ``OSError`` if the port is taken, or a file cannot be read or is not what it should be.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        token: str | None = None,
+        certificate: str | None = None,
+        key: str | None = None,
+    ) -> None:
+        tls = None
+        if certificate is not None:
+            tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            tls.load_cert_chain(certificate, key)
+
         def make(*given: Any) -> BaseHTTPRequestHandler:
             return _Answer(run, token, *given)
 
-        self._server = _Server((host, port), make)
+        self._server = _Server((host, port), make, tls)
         self.port: int = self._server.server_address[1]
-        self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        self.url = f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{self.port}"
         threading.Thread(target=self._server.serve_forever, args=(0.2,), name="scaleahead-hook", daemon=True).start()
 
     def close(self) -> None:

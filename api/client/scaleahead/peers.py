@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import os
+import ssl
 import threading
 import time
 import urllib.request
@@ -66,7 +67,7 @@ class Teller:
     def __init__(self, url: str, token: str | None, usage: Callable[[], Mapping[str, float]]) -> None:
         self._url, self._usage = url, usage
         self._headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
-        self._open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+        self._open = opener(os.environ.get("SCALEAHEAD_HOOK_CA"))
         self._closing = threading.Event()
 
     def start(self) -> "Teller":
@@ -100,7 +101,17 @@ class Teller:
             return False
 
 
+def opener(ca: str | None) -> Callable[..., Any]:
+    """Give what opens a hook's address, never by way of a proxy. ``ca`` is a file of more certificates to trust."""
+    trust = ssl.create_default_context()
+    if ca:
+        trust.load_verify_locations(ca)
+    handlers = (urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trust))
+    return urllib.request.build_opener(*handlers).open
+
+
 def rank0_url(port: int | None) -> str | None:
     """Give the hook of rank 0 where torchrun says who that is; ``None`` where nobody can know."""
     host = os.environ.get("MASTER_ADDR")
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}" if host and port else None
+    scheme = "https" if os.environ.get("SCALEAHEAD_HOOK_CERT") else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}" if host and port else None

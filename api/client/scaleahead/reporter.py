@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 from scaleahead.buffer import Buffer, Sample, tidy
-from scaleahead.checkpoint import Handshake, Release, Request
+from scaleahead.checkpoint import GRACE_SECONDS, Handshake, Release, Request
 from scaleahead.hook import Hook
 from scaleahead.notice import Asked, Cloud, Notices
 from scaleahead.peers import Peers, Teller, rank0_url
@@ -60,6 +60,10 @@ class Reporter:
     spot notice watched for and turned into a checkpoint. ``usage`` is a callable giving a mapping; by default this
     process is looked at ten times a second. ``clock`` counts seconds, ``wall`` gives seconds since 1970. A taken port
     is logged and training goes on.
+
+    ``certificate`` and ``key`` (PEM files; ``SCALEAHEAD_HOOK_CERT``, ``SCALEAHEAD_HOOK_KEY``) have the hook served over
+    TLS. ``grace_seconds`` (``SCALEAHEAD_GRACE_SECONDS``, 30 unless given) is how long a run that has saved stands still
+    beyond the deadline that came with the request.
     """
 
     def __init__(
@@ -70,6 +74,9 @@ class Reporter:
         hook_port: int | None = None,
         host: str | None = None,
         token: str | None = None,
+        certificate: str | None = None,
+        key: str | None = None,
+        grace_seconds: float | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         usage: Callable[[], Mapping[str, float]] | Sampler | None = None,
@@ -84,7 +91,7 @@ class Reporter:
         self.total_steps = total_steps
         self.errors = 0
         self.buffer = Buffer(capacity, every_seconds)
-        self.handshake = Handshake(wall)
+        self.handshake = Handshake(wall, _grace(grace_seconds))
         self._clock, self._wall = clock, wall
         self._pid = os.getpid()
         self._step = -1
@@ -101,7 +108,8 @@ class Reporter:
         self.peers = Peers(int(environ.get("GROUP_RANK", "0")))
         self._teller: Teller | None = None
         if self.active:
-            self._open(hook_port, host, token, usage)
+            self._look(usage)
+            self._serve(hook_port, host, token, certificate, key)
         elif self.job:
             self._tell(hook_port, token, usage)
 
@@ -129,27 +137,28 @@ class Reporter:
             log.warning("SCALEAHEAD_SPOT is %r, spot notices go unseen - it must be aws or gcp", cloud)
 
     @harmless()
-    def _open(
-        self,
-        port: int | None,
-        host: str | None,
-        token: str | None,
-        usage: Callable[[], Mapping[str, float]] | Sampler | None,
-    ) -> None:
+    def _look(self, usage: Callable[[], Mapping[str, float]] | Sampler | None) -> None:
         if usage is None or isinstance(usage, Sampler):
             self._sampler = usage or Sampler()
             self._sampler.start()
         else:
             self._usage = usage
         self._watch_notices(self)
-        given = os.environ.get("SCALEAHEAD_HOOK_PORT")
-        if port is None and given:
-            port = int(given)
+
+    @harmless()
+    def _serve(
+        self, port: int | None, host: str | None, token: str | None, certificate: str | None, key: str | None
+    ) -> None:
+        given = os.environ.get
+        if port is None and given("SCALEAHEAD_HOOK_PORT"):
+            port = int(given("SCALEAHEAD_HOOK_PORT", ""))
         if port is None:
             return
-        host = host or os.environ.get("SCALEAHEAD_HOOK_HOST") or "127.0.0.1"
+        host = host or given("SCALEAHEAD_HOOK_HOST") or "127.0.0.1"
+        token = token or given("SCALEAHEAD_TOKEN") or None
+        certificate = certificate or given("SCALEAHEAD_HOOK_CERT") or None
         try:
-            self._hook = Hook(self, host, port, token or os.environ.get("SCALEAHEAD_TOKEN") or None)
+            self._hook = Hook(self, host, port, token, certificate, key or given("SCALEAHEAD_HOOK_KEY") or None)
         except (OSError, OverflowError) as error:
             log.warning("the hook cannot listen on %s port %s, training goes on unseen: %s", host, port, error)
             return
@@ -395,3 +404,15 @@ class Reporter:
         if self._sampler is not None:
             return self.peers.joined(self._sampler.take(exact))
         return self.peers.joined(self._usage()) if exact and self._usage is not None else {}
+
+
+def _grace(seconds: float | None) -> float:
+    given = seconds if seconds is not None else os.environ.get("SCALEAHEAD_GRACE_SECONDS") or GRACE_SECONDS
+    try:
+        wanted = float(given)
+    except ValueError:
+        wanted = math.nan
+    if math.isfinite(wanted) and wanted >= 0:
+        return wanted
+    log.warning("a grace of %r seconds cannot be, %g stand - give a number of 0 or more", given, GRACE_SECONDS)
+    return GRACE_SECONDS

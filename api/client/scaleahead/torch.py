@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.optim.optimizer import Optimizer, register_optimizer_step_post_hook
 
+from scaleahead.ranks import AGREE_EVERY, Ranks, world_size
 from scaleahead.reporter import Reporter
 
 Save = Callable[[int], Any]
@@ -24,17 +25,21 @@ def watch(
     total_steps: int | None = None,
     first_step: int = 0,
     save: Save | None = None,
+    agree_every: int = AGREE_EVERY,
 ) -> "Watch":
     """Report a training loop from its optimizer's steps, and its learning rate and batch size with them.
 
     Without ``optimizer`` the first that steps is watched. The batch size is the leading dimension of the model's first
-    tensor, the sequence length the next one of integer input, else what ``loader`` says. ``save(step)`` writes a
-    checkpoint of ``step`` steps; it is called between two steps, when the daemon asks. A ``schedule`` of ``loader``,
-    its sampler or data set, or of ``scheduler`` ({from_step: {name: value}}) is declared. ``first_step`` counts the
-    steps that a resumed run has behind it.
+    tensor, times the ranks of the process group, the sequence length the next one of integer input, else what
+    ``loader`` says. ``save(step)`` writes a checkpoint of ``step`` steps; it is called between two steps, when the
+    daemon asks. A ``schedule`` of ``loader``, its sampler or data set, or of ``scheduler`` ({from_step: {name: value}})
+    is declared. ``first_step`` counts the steps that a resumed run has behind it.
+
+    With several ranks call it on each, with the same ``save``: they agree on it at every ``agree_every``th step, all
+    save after the same one, and it is acknowledged once all have.
     """
     reporter = reporter or Reporter(job, total_steps=total_steps)
-    watched = Watch(reporter, optimizer, loader, first_step, save)
+    watched = Watch(reporter, optimizer, loader, first_step, save, agree_every)
     for schedule in known_schedules(loader, scheduler):
         for from_step, hyperparameters in schedule.items():
             reporter.declare(from_step, **hyperparameters)
@@ -46,13 +51,21 @@ class Watch:
     """What ``watch`` has hung onto a loop. ``close`` takes it off again."""
 
     def __init__(
-        self, reporter: Reporter, optimizer: Optimizer | None, loader: Any, first_step: int, save: Save | None
+        self,
+        reporter: Reporter,
+        optimizer: Optimizer | None,
+        loader: Any,
+        first_step: int,
+        save: Save | None,
+        agree_every: int = AGREE_EVERY,
     ) -> None:
         self.reporter = reporter
         self.step = first_step
         self._optimizer = weakref.ref(optimizer) if optimizer is not None else None
         self._loader = loader
         self._save = save
+        # A rank without a ``save`` takes no part.
+        self._ranks = Ranks(agree_every if save is not None else None)
         self._shapes = Shapes()
         self._sees_forwards = False
         self._hooks: list[Any] = []
@@ -95,10 +108,10 @@ class Watch:
         self.close()
 
     def answer(self) -> None:
-        """Save and hold if the daemon has asked; only where ``save`` was given."""
-        if self._save is not None and self.reporter.checkpoint_due() is not None:
-            save = self._save
-            self.reporter.checkpoint(self.step, lambda: save(self.step))
+        """Save and hold if the daemon has asked; only with ``save``. All ranks call it after the same step."""
+        save = self._save
+        if save is not None and self._ranks.due(self.reporter, self.step):
+            self.reporter.checkpoint(self.step, lambda: self._ranks.save(lambda: save(self.step)))
 
     def _quiet(self, call: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(call)
@@ -126,7 +139,7 @@ class Watch:
         if "batch_size" not in hyperparameters:
             batch_size = _loader_batch(self._loader)
             if batch_size is not None:
-                hyperparameters["batch_size"] = batch_size
+                hyperparameters["batch_size"] = batch_size * world_size()
         hyperparameters["lr"] = float(optimizer.param_groups[0]["lr"])
         self.step += 1
         self.reporter.step(self.step, hyperparameters)
@@ -154,8 +167,10 @@ class Shapes:
             self._shape[name] = max(int(size), self._shape.get(name, 0))
 
     def take(self) -> dict[str, Any]:
-        """Give the hyperparameters seen since the last call."""
+        """Give the hyperparameters seen since the last call; the batch size is that of all ranks together."""
         seen: dict[str, Any] = dict(self._shape)
+        if "batch_size" in seen:
+            seen["batch_size"] *= world_size()
         if self.forwards > 1:
             seen["gradient_accumulation"] = self.forwards
         self.forwards, self._shape = 0, {}

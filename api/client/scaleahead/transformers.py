@@ -9,11 +9,10 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from scaleahead.place import find, note
+from scaleahead.ranks import AGREE_EVERY, Ranks
 from scaleahead.reporter import Reporter, harmless, log
 from scaleahead.schedule import learning_rates
 from scaleahead.torch import Shapes, known_schedules
-
-AGREE_EVERY = 10
 
 
 def last_checkpoint(folder: str | os.PathLike[str]) -> str | None:
@@ -37,7 +36,8 @@ class ScaleaheadCallback(TrainerCallback):
         self, job: str | None = None, *, reporter: Reporter | None = None, agree_every: int = AGREE_EVERY
     ) -> None:
         self.reporter = reporter or Reporter(job)
-        self._agree_every = max(1, agree_every)
+        self._agree_every = agree_every
+        self._ranks = Ranks(None)
         self._shapes = Shapes()
         self._hook: Any = None
         self._rate: float | None = None
@@ -53,6 +53,8 @@ class ScaleaheadCallback(TrainerCallback):
     ) -> None:
         """Declare what the Trainer knows of the steps to come."""
         self.reporter.total_steps = state.max_steps
+        # Not before: the process group may be made after the callback.
+        self._ranks = Ranks(self._agree_every)
         if self._hook is not None:
             self._hook.remove()
         self._hook = parts["model"].register_forward_pre_hook(self._see, with_kwargs=True)
@@ -80,7 +82,7 @@ class ScaleaheadCallback(TrainerCallback):
         if self._rate is not None:
             hyperparameters["lr"] = self._rate
         self.reporter.step(state.global_step, hyperparameters)
-        if self._due(args, state.global_step):
+        if self._ranks.due(self.reporter, state.global_step):
             control.should_save = not args.save_only_model
             self._asked_at = time.monotonic()
 
@@ -129,13 +131,3 @@ class ScaleaheadCallback(TrainerCallback):
     def _see(self, module: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if module.training:
             self._shapes.see((*args, *kwargs.values()))
-
-    def _due(self, args: TrainingArguments, step: int) -> bool:
-        ranks = torch.distributed
-        if args.world_size <= 1 or not ranks.is_initialized():
-            return self.reporter.checkpoint_due() is not None
-        if step % self._agree_every:
-            return False
-        said = torch.tensor([self.reporter.checkpoint_due() is not None], dtype=torch.int32, device=args.device)
-        ranks.broadcast(said, src=0)
-        return bool(said.item())

@@ -1,10 +1,12 @@
 """Run a training program, move it by the real hook protocol, and compare it with the same program left alone."""
 # ruff: noqa: ANN001, ANN003 - shipped beside the client; these types say nothing a reader needs
 
+import functools
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from pathlib import Path
@@ -76,9 +78,10 @@ class Training:
         return json.loads(self.result.read_text())
 
 
-def alone(name, folder, **environ):
-    """Give what came of a program that nobody moves."""
-    return Training(name, folder / "alone", **environ).end()
+@functools.cache
+def alone(name, root, **environ):
+    """Start a program that nobody moves, once for all tests: it draws the same numbers every time. ``end`` has them."""
+    return Training(name, Path(tempfile.mkdtemp(prefix=f"{name}-alone-", dir=root)), **environ)
 
 
 def moved(name, folder, at_step, **environ):

@@ -9,9 +9,10 @@ pytestmark = pytest.mark.frameworks
 
 
 @pytest.mark.parametrize("backend", ["torch", "tensorflow", "jax"])
-def test_a_fit_is_moved_and_nothing_is_lost(tmp_path, backend):
-    alone = moved.alone("train_keras", tmp_path, KERAS_BACKEND=backend)
+def test_a_fit_is_moved_and_nothing_is_lost(tmp_path, tmp_path_factory, backend):
+    beside = moved.alone("train_keras", tmp_path_factory.getbasetemp(), KERAS_BACKEND=backend)
     said, after = moved.moved("train_keras", tmp_path, 45, KERAS_BACKEND=backend)
+    alone = beside.end()
     seen = {entry["step"]: entry for entry in said["observations"]}
     assert seen[1]["total_steps"] == 300
     assert seen[1]["hyperparameters"] == {"batch_size": 16.0, "lr": pytest.approx(0.01)}

@@ -9,15 +9,12 @@ pytestmark = pytest.mark.frameworks
 EPOCH = 20
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    return moved.alone("train_lightning", tmp_path_factory.mktemp("lightning"))
-
-
 # Amidst an epoch, and at the last step of one (a validation, a scheduler's move and new random numbers follow).
 @pytest.mark.parametrize("ask_at", [3 * EPOCH - 7, 3 * EPOCH])
-def test_a_trainer_is_moved_and_nothing_is_lost(tmp_path, alone, ask_at):
+def test_a_trainer_is_moved_and_nothing_is_lost(tmp_path, tmp_path_factory, ask_at):
+    beside = moved.alone("train_lightning", tmp_path_factory.getbasetemp())
     said, after = moved.moved("train_lightning", tmp_path, None, ASK_AT=str(ask_at))
+    alone = beside.end()
     seen = {entry["step"]: entry for entry in said["observations"]}
     assert seen[1]["total_steps"] == 300
     assert seen[1]["hyperparameters"] == {"batch_size": 8.0, "gradient_accumulation": 2.0, "lr": 0.01}

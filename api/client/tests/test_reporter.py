@@ -217,3 +217,27 @@ def test_a_rest_is_no_part_of_the_next_steps_time():
     clock.now += 2
     report.step(2, {"b": 1})
     assert [o.get("step_seconds") for o in body(report)["observations"]] == [None, 2.0]
+
+
+@pytest.mark.parametrize(("said", "seconds"), [("7200", 7200.0), ("0", 0.0), ("", 30.0), ("soon", 30.0), ("-1", 30.0)])
+def test_the_user_says_how_long_a_saved_run_stands_still(monkeypatch, said, seconds):
+    monkeypatch.setenv("SCALEAHEAD_GRACE_SECONDS", said)
+    moments = iter([1000.0, 1100.0 + seconds - 0.1, 1100.0 + seconds])
+    report = Reporter("job", usage=dict, wall=lambda: next(moments))
+    report.prepare(Request("d", deadline=1100.0))
+    report.checkpoint_due()
+    report.saved("a", 1)
+    assert report.hold() == "expired"
+    assert next(moments, None) is None
+    report.close()
+
+
+def test_a_grace_of_the_programs_own_wins(monkeypatch):
+    monkeypatch.setenv("SCALEAHEAD_GRACE_SECONDS", "7200")
+    moments = iter([1000.0, 1105.0])
+    report = Reporter("job", usage=dict, wall=lambda: next(moments), grace_seconds=5)
+    report.prepare(Request("d", deadline=1100.0))
+    report.checkpoint_due()
+    report.saved("a", 1)
+    assert report.hold() == "expired"
+    report.close()

@@ -8,9 +8,10 @@ from api.client.tests import moved
 pytestmark = pytest.mark.frameworks
 
 
-def test_a_trainer_is_moved_and_nothing_is_lost(tmp_path):
-    alone = moved.alone("train_transformers", tmp_path)
+def test_a_trainer_is_moved_and_nothing_is_lost(tmp_path, tmp_path_factory):
+    beside = moved.alone("train_transformers", tmp_path_factory.getbasetemp())
     said, after = moved.moved("train_transformers", tmp_path, 45)
+    alone = beside.end()
     newest = said["observations"][-1]
     rates = {o["step"]: o["hyperparameters"].pop("lr") for o in said["observations"]}
     assert newest["total_steps"] == 160

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from api.demo.cloud import DemoCloud
-from api.demo.machine import resident_bytes, sessions
+from api.demo.machine import family, processes, resident_bytes
 from providers.clock import ScaledClock
 from providers.errors import Invalid
 from providers.simulated import wire
@@ -47,7 +47,7 @@ STEADY = """
 import json, os, pathlib, subprocess, sys, time
 disk = pathlib.Path(os.environ["SCALEAHEAD_DISK"])
 holding = "import time; held = b'x' * (24 << 20); time.sleep(600)"
-child = subprocess.Popen([sys.executable, "-c", holding], process_group=0)
+child = subprocess.Popen([sys.executable, "-c", holding], start_new_session=True)
 (disk / "env").write_text(json.dumps({**os.environ, "pid": os.getpid(), "child": child.pid}))
 (disk / "env").rename(disk / "ready")
 time.sleep(600)
@@ -145,10 +145,16 @@ def test_children_count_and_die_with_their_parent(begin: Callable[..., DemoCloud
     demo = begin(STEADY, SMALL.id)
     soon((tmp_path / "one" / "ready").exists)
     seen = json.loads((tmp_path / "one" / "ready").read_text())
-    assert seen["child"] in sessions()[seen["pid"]]
+    assert seen["child"] in family(seen["pid"], processes())
     soon(lambda: told(demo, "peak_gib") * 32 * MIB > 24 * MIB + resident_bytes(seen["pid"]))
     demo.machines.close()
     soon(lambda: not alive(seen["pid"]) and not alive(seen["child"]))
+
+
+def test_a_family_is_a_session_and_all_that_it_started():
+    there = {1: (0, 1), 5: (1, 5), 6: (5, 5), 7: (6, 7), 8: (1, 7), 9: (1, 9), 10: (9, 5)}
+    assert family(5, there) == (5, 6, 7, 8, 10)
+    assert family(4, there) == (4,)
 
 
 def test_a_crash_is_started_again_until_it_ends_well(begin: Callable[..., DemoCloud], tmp_path: Path):

@@ -10,12 +10,17 @@ from scaleahead import Reporter
 
 
 class Paced(Reporter):
-    """A small job that takes as long as a large one: a move has to come while it runs."""
+    """A small job that takes as long as a large one until it is moved: the move has to come while it runs."""
 
-    def step(self, *given, **named) -> None:
+    def step(self, step: int, *given, **named) -> None:
         """Report the step, after a rest."""
-        time.sleep(0.1)
-        super().step(*given, **named)
+        if self._first is None:
+            self._first = step
+        if self._first == 1:
+            time.sleep(0.1 if step < 100 else 1.0)
+        super().step(step, *given, **named)
+
+    _first: int | None = None
 
 
 def reporter(job: str) -> Reporter:
