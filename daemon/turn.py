@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 
@@ -55,6 +56,7 @@ def heard(status: JobStatus, report: Report, now: datetime) -> JobStatus:
     )
     taken = report.checkpoint.seconds if report.checkpoint is not None else None
     working = [o.usage["memory_gib"] for o in report.observations if "memory_gib" in o.usage]
+    strides = [b.seq - a.seq for a, b in pairwise(report.observations)]
     return replace(
         status,
         heard_at=now,
@@ -67,6 +69,7 @@ def heard(status: JobStatus, report: Report, now: datetime) -> JobStatus:
         declared=report.declared or status.declared,
         memory_floor_gib=max([status.memory_floor_gib, *working]),
         error=None,
+        stride=min([*strides, *([status.stride] if status.stride else [])], default=None),
     )
 
 
@@ -142,7 +145,7 @@ def situation(
         observed={} if stale else observed(look.history), deadline=look.job.deadline,
         budget_usd=_least(look.job.budget_usd, settings.limits.usd_total),
         release=None if move is None or look.allocation is None else release(look.allocation, options[0], move),
-        share_usd_per_hour=share_usd_per_hour,
+        share_usd_per_hour=share_usd_per_hour, missing=look.history.missing,
         began=look.job.registered_at, done=_done(look.forecast),
         reclaimed=look.allocation is not None and reclaimed(look.allocation, now),
     )  # fmt: skip

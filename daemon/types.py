@@ -102,6 +102,7 @@ class JobStatus:
 
     ``run`` is the present process's, ``state`` its training state, ``memory_floor_gib`` what it has shown to need
     (raised for good by an out-of-memory kill). Both ``*_seconds`` are the job's own, ``None`` until measured.
+    ``stride`` is the least that the numbers of two of its rows ever differed by.
     """
 
     heard_at: datetime | None = None
@@ -119,6 +120,7 @@ class JobStatus:
     checkpoint_seconds: float | None = None
     restore_seconds: float | None = None
     error: str | None = None
+    stride: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,6 +130,7 @@ class History:
     ``columns`` is keyed as the history file is: ``hp.<name>``, ``metric.<name>``, ``usage.<name>`` and
     ``step_seconds``; float64[n], NaN where unknown. ``at_s`` are seconds (receipt time, UTC epoch). ``offers`` is the
     offer id each row ran on ("" unknown). ``earlier`` holds the same owner's or group's finished runs, newest first.
+    ``missing`` is how many rows are known to be lost from among these: dropped, refused or removed.
     """
 
     job: str
@@ -141,6 +144,7 @@ class History:
     group: str | None = None
     diverged: bool = False
     earlier: tuple["History", ...] = ()
+    missing: int = 0
 
     def __len__(self) -> int:
         return len(self.step)

@@ -244,6 +244,20 @@ def _takes_away(old: Offer, new: Offer) -> str | None:
     return next((name for name, had, gets in pairs if gets < had), None)
 
 
+def gaps(situation: Situation, option: Option) -> Rejection | None:
+    """Refuse to take anything away while observations are known to be missing: they might have shown the need for it.
+
+    So losing observations never adds a move down (FAULTS I7). Yields to need: then a move gives what is lacking.
+    """
+    if not situation.missing or must_leave(situation):
+        return None
+    less = _takes_away(situation.stay.offer, option.offer)
+    if less is None:
+        return None
+    rows = f"{situation.missing} of the newest observations are missing"
+    return _refuse(option, "gaps", f"{rows}, and it would get less {less}")
+
+
 def checkpoint(situation: Situation, option: Option) -> Rejection | None:
     """Refuse to move a job that cannot save its work. A killed job has nothing left to save."""
     needless = situation.settings.checkpoint == "not_needed" or situation.killed
@@ -341,6 +355,7 @@ LIMITS: tuple[Guard, ...] = (
     budget,
     usd_total,
     stale,
+    gaps,
     checkpoint,
     finish,
 )

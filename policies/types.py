@@ -179,6 +179,7 @@ class Situation:
     ``share_usd_per_hour`` is this job's part of what its fleet may spend an hour, where its policy shares.
     ``began`` is when the job was registered, ``done`` the share of its steps that is behind it, ``availability`` what
     was seen of spot offers, by id. ``reclaimed``: the cloud has said that it takes the present machine back.
+    ``missing`` is how many observations are known to be lost from those behind the options.
     """
 
     job: str
@@ -204,6 +205,7 @@ class Situation:
     done: float | None = None
     availability: Mapping[str, Availability] = field(default_factory=dict)
     reclaimed: bool = False
+    missing: int = 0
 
     @property
     def stay(self) -> Option:

@@ -272,6 +272,39 @@ def test_the_window_holds_the_newest_rows_of_each_job(store: Store) -> None:
     assert [one.step.tolist() for one in read.values()] == [list(range(6 + n, 10 + n)) for n in range(5)]
 
 
+@pytest.mark.parametrize(
+    ("lost", "expected"),
+    [((), 0), ((4,), 0), ((10,), 1), ((8, 12, 14), 3), ((19,), 1), ((18, 19), 2), ((6,), 0)],
+    ids=[
+        "none",
+        "before the window",
+        "one within",
+        "every second",
+        "the newest",
+        "the two newest",
+        "the window moves on",
+    ],
+)
+def test_rows_that_are_lost_from_the_window_are_counted(
+    store: Store, url: str, lost: tuple[int, ...], expected: int
+) -> None:
+    store.jobs.add(job())
+    rows = [row("r", 2 * seq + 1, seq) for seq in range(20)]
+    store.telemetry.append(report("r", *rows), None, status(run="r", next_seq=40, stride=2))
+    execute(url, *(f"DELETE FROM observations WHERE step = {step}" for step in lost))
+    assert store.telemetry.histories(["bert"], window=13)["bert"].missing == expected
+
+
+def test_the_first_rows_of_a_run_are_missed_unless_they_were_pruned(store: Store, url: str) -> None:
+    store.jobs.add(job())
+    rows = [row("r", seq, seq) for seq in range(20)]
+    store.telemetry.append(report("r", *rows), None, status(run="r", next_seq=20, stride=1))
+    store.retention.prune(15)
+    assert store.telemetry.histories(["bert"])["bert"].missing == 0
+    execute(url, "DELETE FROM observations WHERE step IN (5, 6)")
+    assert store.telemetry.histories(["bert"])["bert"].missing == 2
+
+
 def test_declared_changes_are_joined_and_the_reported_ones_win(store: Store) -> None:
     store.jobs.add(job(declared=(Declared(50, {"lr": 0.1}), Declared(20, {"lr": 0.5}))))
     told = status(declared=(Declared(50, {"lr": 0.2}), Declared(70, {"lr": 0.3})))
