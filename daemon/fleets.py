@@ -9,7 +9,7 @@ from daemon.look import Look
 from daemon.types import Job, JobStatus
 from policies.base import FleetPolicy, Policy
 from policies.types import Choice, Option, Situation
-from providers.types import Allocation
+from providers.types import Allocation, Offer
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,12 @@ class Weighed:
     shadow: tuple[Option, ...]
 
 
+def rate(allocation: Allocation, offer: Offer) -> float:
+    """Give the dollars an hour of a machine at the price of ``offer``; one that is off costs nothing that counts."""
+    running = allocation.state not in ("stopped", "terminated")
+    return offer.price.usd_per_hour if running and offer.price is not None else 0.0
+
+
 class Fleets:
     """What the jobs of fleet policies cost an hour, remembered between turns, and their shares of it.
 
@@ -46,9 +52,7 @@ class Fleets:
 
     def costs(self, job: Job, allocation: Allocation) -> None:
         """Note what a job's machine costs; never less than was promised to it."""
-        price = allocation.offer.price
-        running = price is not None and allocation.state not in ("stopped", "terminated")
-        self.promised(job, price.usd_per_hour if running and price is not None else 0.0)
+        self.promised(job, rate(allocation, allocation.offer))
 
     def promised(self, job: Job, usd_per_hour: float) -> None:
         """Note what a job may come to cost."""

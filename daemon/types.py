@@ -312,6 +312,19 @@ class CallRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """What a job of a fleet costs an hour before and after an action, and the fleet's hourly cap that it must fit in.
+
+    ``cap`` is ``None`` where none is set, and for what makes the hours cheaper: that may always be done.
+    """
+
+    fleet: str
+    cap: float | None
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
 class Action:
     """A change of resources under way, one open at a time for a target.
 
@@ -352,6 +365,7 @@ class Action:
     tried: tuple[str, ...] = ()
     reserved_usd: float = 0.0
     budget_usd: float | None = None
+    claim: Claim | None = None
 
     @property
     def closed(self) -> bool:

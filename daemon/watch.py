@@ -6,6 +6,7 @@ Reads only. The order of the methods is the order of an observation's way throug
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar, assert_never
@@ -14,7 +15,7 @@ import structlog
 
 from daemon import drift, engine, turn
 from daemon.config import Timing
-from daemon.fleets import Fleets, Known, Weighed
+from daemon.fleets import Fleets, Known, Weighed, rate
 from daemon.forecast.base import Forecaster, Horizon
 from daemon.look import Look
 from daemon.sightings import Sighting, noticed
@@ -23,7 +24,7 @@ from daemon.speed import Speeds, learn
 from daemon.store.base import Store
 from daemon.types import Drift, Forecast, History, Job
 from policies.availability import Availability
-from policies.base import Policy
+from policies.base import FleetPolicy, Policy
 from policies.types import Option, Prices, RouteName, Settings, Situation
 from providers import catalog, errors
 from providers.base import Provider
@@ -101,6 +102,7 @@ class Watch:
                 for k, forecast, persisting in zip(known, forecasts, present, strict=True)
             )
         )
+        await self._run(self._noted, weighed)
         shares = await self._run(self._fleets.shares, [one for one in weighed if isinstance(one, Weighed)])
         return list(await asyncio.gather(*(self._run(self._concluded, one, shares) for one in weighed)))
 
@@ -207,8 +209,22 @@ class Watch:
         stale = turn.is_stale(look.status, self._timing, now)
         reason = "" if look.drift.trusted else f"prediction is switched off for this job: {look.drift.reason}"
         look = replace(look, plan=weighed.plan, reason=reason, forecast=main, settings=settings)
-        seen = self._situation(look, known, settings, weighed.options, spent, stale)
+        cap = policy.cap(settings) if isinstance(policy, FleetPolicy) else None
+        seen = self._situation(look, known, settings, weighed.options, spent, stale, cap)
         return Weighed(replace(look, situation=seen), known, policy, seen, shadow.options)
+
+    def _noted(self, found: Sequence[Look | Weighed]) -> None:
+        """Keep what the jobs of fleets cost an hour, so that their cap holds where an intent is committed."""
+        fleets: dict[str, dict[str, float]] = {}
+        for one in found:
+            look = one.look if isinstance(one, Weighed) else one
+            with suppress(LookupError):
+                settings, policy = self._policies.get(look.job.policy)
+                if isinstance(policy, FleetPolicy) and look.allocation is not None:
+                    offer = self._priced([look.allocation.offer], settings.prices)[0]
+                    fleets.setdefault(settings.name, {})[look.job.name] = rate(look.allocation, offer)
+        for name, rates in fleets.items():
+            self._store.actions.costs(name, rates)
 
     def _concluded(self, one: Look | Weighed, shares: Mapping[str, float | Exception]) -> Look:
         if isinstance(one, Look):
@@ -270,15 +286,16 @@ class Watch:
         return replace(look, options=seen.options, choice=turn.choose(policy, seen), situation=seen)
 
     def _situation(
-        self, look: Look, known: Known, settings: Settings, options: Sequence[Option], spent: float, stale: bool
-    ) -> Situation:
+        self, look: Look, known: Known, settings: Settings, options: Sequence[Option], spent: float, stale: bool,
+        cap: float | None,
+    ) -> Situation:  # fmt: skip
         now = self._clock.now()
         name, provider = look.job.name, look.job.target.provider if look.job.target else ""
         refused = {o: why for o, (why, until) in list(self._refused.get(name, {}).items()) if until > now}
         short = {offer: until for (cloud, offer), until in list(self._shortages.items()) if cloud == provider}
         move = turn.move_cost(look.status, self._timing)
         seen = turn.situation(look, settings, options, known.moves, short, refused, spent, now, stale, move)
-        return replace(seen, availability=self.sighted())
+        return replace(seen, availability=self.sighted(), fleet_usd_per_hour=cap)
 
     def sighted(self) -> dict[str, Availability]:
         """Give what is known of the availability of spot offers now, by id. Kept in memory only."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from policies.types import Choice, Option, Rejection, Situation
+from policies.types import Choice, Option, Rejection, Settings, Situation
 
 
 class Policy(Protocol):
@@ -38,3 +38,6 @@ class FleetPolicy(Protocol):
         than the fleet's budget. A share reaches its job as ``Situation.share_usd_per_hour``, and a guard holds it; it
         is recorded with the decision, so it need not come out the same again.
         """
+
+    def cap(self, settings: Settings) -> float | None:
+        """Name the dollars an hour that all jobs of a policy may cost together: held again where a move begins."""

@@ -113,7 +113,7 @@ def test_deleting_observations_never_adds_a_move_down(
     kept = sorted(data.draw(st.sets(st.sampled_from(rows), min_size=1))) if data else list(rows[1:])
     store = Rows(rows)
     whole, thinned = (
-        replace(run(np.array([memory[row - 1] for row in some]), np.full(len(some), 1.0), seconds),
+        replace(run(np.array([memory[row - 1] for row in some], dtype=np.float64), np.full(len(some), 1.0), seconds),
                 missing=store.missing(some)) for some in (list(rows), kept)
     )  # fmt: skip
     assert (thinned.missing > 0) == (kept != list(rows))
