@@ -27,6 +27,13 @@ class OwnPayback(Protocol):
 
 
 @runtime_checkable
+class LetsGo(Protocol):
+    """The mark of a policy whose promise rests on letting a machine go: only a VM can be, with its disk kept."""
+
+    lets_go: bool
+
+
+@runtime_checkable
 class FleetPolicy(Protocol):
     """The optional ability to look at several jobs at once, before each is decided for by itself."""
 
