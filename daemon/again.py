@@ -12,7 +12,7 @@ from datetime import datetime
 from daemon import turn
 from daemon.store.codec import dumps
 from daemon.types import Charge, Decision, DecisionStatus
-from policies.base import FleetPolicy, Policy
+from policies.base import Policy, shares
 from policies.types import Choice, Option, Settings, Situation, Spread
 
 Make = Callable[[Settings], Policy]
@@ -106,7 +106,7 @@ def diff(
         job = jobs.setdefault(decision.job, _Job(newest))
         job.newest = max(job.newest, newest)
         rules, policy = policies[decision.policy]
-        after = turn.choose(policy, under(decision.situation, rules, isinstance(policy, FleetPolicy)))
+        after = turn.choose(policy, under(decision.situation, rules, shares(policy)))
         old, new = decision.choice.option, after.option
         if (old.offer.id, old.route) == (new.offer.id, new.route):
             continue

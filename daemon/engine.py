@@ -12,7 +12,7 @@ Only the first move of the plan is ever taken, and then everything is computed a
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -130,24 +130,31 @@ class Weighed:
 
 
 @dataclass(frozen=True, slots=True)
-class _Table:
-    """The arrays of one case. Offers are indexed with the current one first."""
+class _Machines:
+    """What a case says of its offers, whatever is foretold. Offers are indexed with the current one first."""
 
     offers: tuple[Offer, ...]
     ids: tuple[str, ...]
     routes: tuple[RouteName, ...]
-    seconds: Floats  # [M, K] on the current machine
     factor: Floats  # [O]
     stretch: Floats  # [O] hours that interruptions make of one; in ``factor`` too
-    along: Floats | None  # [M, K, O] factors along the forecast, where a profile knows them
     usd_per_hour: Floats  # [O]
-    misfit: Floats  # [M, K, U] chance of not fitting, for each distinct size
+    sizes: Sequence[tuple[float, float, bool]]  # U: memory, one GPU's memory, and whether there are GPUs enough
     size: Ints  # [O] -> U
-    resource: NDArray[np.bool_]  # [U] whether the GPU's memory is the likelier to burst
     leave_usd: Floats  # [O] dollars billed for leaving an offer
     enter_usd: Floats  # [O] dollars billed for entering one
     pause: Floats  # [O] seconds of standing still when entering
     enter: Floats  # [O] enter_usd and the value of the time of the pause
+
+
+@dataclass(frozen=True, slots=True)
+class _Table(_Machines):
+    """The arrays of one case under one forecast."""
+
+    seconds: Floats  # [M, K] on the current machine
+    along: Floats | None  # [M, K, O] factors along the forecast, where a profile knows them
+    misfit: Floats  # [M, K, U] chance of not fitting, for each distinct size
+    resource: NDArray[np.bool_]  # [U] whether the GPU's memory is the likelier to burst
 
 
 _Step = tuple[int, int, float]
@@ -159,15 +166,25 @@ def weigh(case: Case) -> Weighed:
 
     Without a forecast of step time there is nothing to weigh: only staying is returned, with zeros.
     """
+    return weigh_each(case, (case.forecast,))[0]
+
+
+def weigh_each(case: Case, forecasts: Sequence[Forecast]) -> list[Weighed]:
+    """Weigh a case under each of some forecasts in turn; what does not hang on them is computed once."""
+    machines = _machines(case)
+    return [_weighed(replace(case, forecast=forecast), machines) for forecast in forecasts]
+
+
+def _weighed(case: Case, machines: _Machines) -> Weighed:
     if "step_seconds" not in case.forecast.paths or not len(case.forecast.steps):
         return Weighed((_bare_stay(case),), ())
-    table = _tabulate(case)
+    table = _tabulate(case, machines)
     value, follow = _programme(case, table)
     walk = _walk(case, table, follow)
     return Weighed(_options(case, table, value, follow, walk), _plan(case, table, walk))
 
 
-def _tabulate(case: Case) -> _Table:
+def _machines(case: Case) -> _Machines:
     found: dict[str, Candidate] = {}
     for candidate in case.candidates:
         if candidate.offer.price is not None:
@@ -180,22 +197,31 @@ def _tabulate(case: Case) -> _Table:
     factor = factor * stretch
     price = np.array([offer.price.usd_per_hour if offer.price else math.nan for offer in offers])
     price = np.where(np.isfinite(price), price, 0.0)
-    forecast = case.forecast
-    steps = np.diff(forecast.steps, prepend=forecast.at_step).astype(np.float64)
-    seconds = np.maximum(forecast.paths["step_seconds"], 0.0) * steps
-    misfit, size, resource = _misfits(case, offers)
-    along = None
-    if case.profile is not None:
-        along, misfit = _profiled(case.profile, offers, factor, misfit[:, :, size])
-        size, resource = np.arange(len(offers)), resource[size] | (misfit.max(axis=(0, 1)) > 0)
+    sizes, size = _sizes(case, offers)
     vot = case.settings.value_of_time_usd_per_hour
     half_restart = (case.move.checkpoint_seconds + case.move.restore_seconds) / 2
     pause = np.array([case.move.pause(route) for route in routes])
     bill_new = case.move.boot_seconds + case.move.checkpoint_seconds + case.move.restore_seconds
+    return _Machines(
+        offers=offers, ids=(here, *found), routes=routes, factor=factor, stretch=stretch, usd_per_hour=price,
+        sizes=sizes, size=size, leave_usd=price * half_restart / 3600, enter_usd=price * bill_new / 3600, pause=pause,
+        enter=price * bill_new / 3600 + vot * pause / 3600,
+    )  # fmt: skip
+
+
+def _tabulate(case: Case, machines: _Machines) -> _Table:
+    forecast, size = case.forecast, machines.size
+    steps = np.diff(forecast.steps, prepend=forecast.at_step).astype(np.float64)
+    seconds = np.maximum(forecast.paths["step_seconds"], 0.0) * steps
+    misfit, resource = _misfits(case, machines.sizes)
+    along = None
+    if case.profile is not None:
+        along, misfit = _profiled(case.profile, machines.offers, machines.factor, misfit[:, :, size])
+        size, resource = np.arange(len(machines.offers)), resource[size] | (misfit.max(axis=(0, 1)) > 0)
+    m = machines
     return _Table(
-        offers=offers, ids=(here, *found), routes=routes, seconds=seconds, factor=factor, stretch=stretch, along=along,
-        usd_per_hour=price, misfit=misfit, size=size, resource=resource, leave_usd=price * half_restart / 3600,
-        enter_usd=price * bill_new / 3600, pause=pause, enter=price * bill_new / 3600 + vot * pause / 3600,
+        m.offers, m.ids, m.routes, m.factor, m.stretch, m.usd_per_hour, m.sizes, size, m.leave_usd, m.enter_usd,
+        m.pause, m.enter, seconds, along, misfit, resource,
     )  # fmt: skip
 
 
@@ -221,14 +247,20 @@ def _profiled(profile: Profile, offers: Sequence[Offer], factor: Floats, misfit:
     return factors, misfit
 
 
-def _misfits(case: Case, offers: Sequence[Offer]) -> tuple[Floats, Ints, NDArray[np.bool_]]:
-    """Chance of not fitting [M, K, U] for each distinct size of a machine, and which size each offer has."""
+def _sizes(case: Case, offers: Sequence[Offer]) -> tuple[Sequence[tuple[float, float, bool]], Ints]:
+    """The distinct sizes U of these machines, and which size each offer has."""
     sizes: dict[tuple[float, float, bool], int] = {}
-    index = np.empty(len(offers), dtype=np.int64)
-    for i, offer in enumerate(offers):
+    index: list[int] = []
+    needed = case.current.resources.gpus * case.current.nodes
+    for offer in offers:
         r = offer.resources
-        enough_gpus = r.gpus * offer.nodes >= case.current.resources.gpus * case.current.nodes or r.gpus > 0
-        index[i] = sizes.setdefault((r.memory_gib, r.gpu_memory_gib, enough_gpus), len(sizes))
+        enough_gpus = r.gpus * offer.nodes >= needed or r.gpus > 0
+        index.append(sizes.setdefault((r.memory_gib, r.gpu_memory_gib, enough_gpus), len(sizes)))
+    return tuple(sizes), np.array(index, dtype=np.int64)
+
+
+def _misfits(case: Case, sizes: Sequence[tuple[float, float, bool]]) -> tuple[Floats, NDArray[np.bool_]]:
+    """Chance of not fitting [M, K, U] for each size, and whether GPU memory is what it lacks likeliest."""
     here = case.current.resources
     memory = np.array([size[0] for size in sizes])
     gpu_memory = np.array([size[1] for size in sizes])
@@ -240,8 +272,7 @@ def _misfits(case: Case, offers: Sequence[Offer]) -> tuple[Floats, Ints, NDArray
         by_gpu = _chance_above(case, "usage.gpu_memory_gib", gpu_memory, case.gpu_memory_floor_gib, here.gpu_memory_gib)
         chance = np.maximum(by_memory, by_gpu)
         resource = by_gpu.max(axis=(0, 1)) > by_memory.max(axis=(0, 1))
-    chance = np.where(lacking, 1.0, chance)
-    return chance, index, resource
+    return (np.where(lacking, 1.0, chance) if lacking.any() else chance), resource
 
 
 def _chance_above(case: Case, name: str, capacity: Floats, floor: float, have: float) -> Floats:
@@ -378,8 +409,10 @@ def _totals(case: Case, table: _Table, path: Ints) -> tuple[Floats, Floats, Floa
 
 def _spreads(values: Floats, probability: Floats) -> list[Spread]:
     """Sum up every column of values [M, O] under trajectory weights [M]."""
+    if len(values) == 1:
+        return list(map(Spread.exactly, values[0].tolist()))
     columns = np.ascontiguousarray(values.T)
-    last = columns.shape[1] - 1
+    count, last = len(columns), columns.shape[1] - 1
     if (probability == probability[0]).all():
         # Equal weights: the ranks of the deciles are the same in every column.
         ranked = np.sort(columns, axis=1)
@@ -390,7 +423,10 @@ def _spreads(values: Floats, probability: Floats) -> list[Spread]:
         order = np.argsort(columns, axis=1)
         ranked = np.take_along_axis(columns, order, axis=1)
         mass = np.cumsum(probability[order], axis=1)
-        below = (mass[:, None, :] < np.array(DECILES)[None, :, None] - 1e-9).sum(axis=2)
+        # One search for all columns: each is lifted above the one before, by more than any mass.
+        lift = 2.0 * np.arange(count)[:, None]
+        found = (mass + lift).ravel().searchsorted((np.array(DECILES) - 1e-9 + lift).ravel())
+        below = found.reshape(count, len(DECILES)) - (last + 1) * np.arange(count)[:, None]
         deciles = np.take_along_axis(ranked, np.minimum(below, last), axis=1)
     return list(map(Spread, (probability @ values).tolist(), map(tuple, deciles.tolist())))
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from daemon.look import Look
 from daemon.types import Job, JobStatus
-from policies.base import FleetPolicy, Policy
+from policies.base import Policy, shares
 from policies.types import Choice, Option, Situation
 from providers.types import Allocation, Offer
 
@@ -65,20 +65,20 @@ class Fleets:
 
     def chosen(self, job: Job, policy: Policy, choice: Choice) -> None:
         """Note what was chosen for a job."""
-        if isinstance(policy, FleetPolicy):
+        if shares(policy):
             self.promised(job, choice.option.usd_per_hour)
 
     def shares(self, weighed: Sequence[Weighed]) -> dict[str, float | Exception]:
         """Ask each fleet policy to share its budget among the jobs of this batch; what it raises stands for them."""
         fleets: dict[str, list[Weighed]] = {}
         for one in weighed:
-            if isinstance(one.policy, FleetPolicy):
+            if shares(one.policy):
                 fleets.setdefault(one.look.job.policy, []).append(one)
         found: dict[str, float | Exception] = {}
         for name, members in fleets.items():
             free = [one for one in members if not one.known.acting]
             policy = members[0].policy
-            assert isinstance(policy, FleetPolicy)
+            assert shares(policy)
             try:
                 found.update(policy.share([one.situation for one in free], self._taken(name, free)))
             except Exception as error:  # border: a policy is somebody else's code.

@@ -1,7 +1,8 @@
 """Values: what a policy is."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from functools import cache
+from typing import Protocol, TypeGuard, runtime_checkable
 
 from policies.types import Choice, Option, Rejection, Settings, Situation
 
@@ -48,3 +49,19 @@ class FleetPolicy(Protocol):
 
     def cap(self, settings: Settings) -> float | None:
         """Name the dollars an hour that all jobs of a policy may cost together: held again where a move begins."""
+
+
+def judges(policy: Policy) -> TypeGuard[OwnPayback]:
+    """Say whether a policy judges payback itself."""
+    return _can(type(policy), OwnPayback)
+
+
+def shares(policy: Policy) -> TypeGuard[FleetPolicy]:
+    """Say whether a policy shares a budget among its jobs."""
+    return _can(type(policy), FleetPolicy)
+
+
+@cache
+def _can(kind: type, ability: type) -> bool:
+    """Look once for each kind of policy: the check of a protocol takes longer than a guard over all options."""
+    return issubclass(kind, ability)

@@ -13,7 +13,7 @@ from datetime import timedelta
 from fnmatch import fnmatchcase
 
 from policies import quiet as quiet_times
-from policies.base import OwnPayback, Policy
+from policies.base import Policy, judges
 from policies.types import Choice, Option, Rejection, Settings, Situation
 from providers.types import Offer
 
@@ -406,14 +406,24 @@ def decide(policy: Policy, situation: Situation) -> Choice:
     A policy that answers with something it was not given is overruled: nothing changes. One that stays where the job
     does not fit, although an allowed option does, is overruled as well. What the policy raises goes through.
     """
-    last = policy.payback if isinstance(policy, OwnPayback) else payback
+    left, choice = _decided(policy, situation)
+    return _explain(situation, left, choice)
+
+
+def preferred(policy: Policy, situation: Situation) -> Choice:
+    """Decide as ``decide`` does, without saying what became of the other options."""
+    return replace(_decided(policy, situation)[1], rejected=())
+
+
+def _decided(policy: Policy, situation: Situation) -> tuple[Thinned, Choice]:
+    last = policy.payback if judges(policy) else payback
     left = thin(situation, LIMITS, last)
     if not left.ready and must_leave(situation):
         left = _least_bad(situation, left)
     choice = _ask(policy, situation, left)
     if situation.settings.capacity.on_shortage == "wait" and not must_leave(situation):
         choice = _wait_for_wished(policy, situation, choice, last)
-    return _explain(situation, left, choice)
+    return left, choice
 
 
 def _ask(policy: Policy, situation: Situation, left: Thinned) -> Choice:

@@ -146,7 +146,7 @@ def test_without_step_times_only_staying_is_known() -> None:
 
 def _brute_force(c: Case) -> float:
     """The least objective over every sequence of offers, by trying each."""
-    table = engine._tabulate(c)
+    table = engine._tabulate(c, engine._machines(c))
     p = c.forecast.probability
     vot = c.settings.value_of_time_usd_per_hour
     hours = (p @ table.seconds)[:, None] * table.factor / 3600
@@ -178,7 +178,7 @@ def test_the_programme_equals_brute_force(memory: list[float], prices: list[floa
         forecast(path), offers[0], [Candidate(o) for o in offers[1:]],
         replace(SETTINGS, value_of_time_usd_per_hour=vot), NOW,
     )  # fmt: skip
-    table = engine._tabulate(c)
+    table = engine._tabulate(c, engine._machines(c))
     value, follow = engine._programme(c, table)
     assert value[0, 0] == pytest.approx(_brute_force(c), rel=1e-9)
     assert follow.shape == (len(memory), 3)
@@ -208,7 +208,9 @@ def test_options_are_sane_for_any_forecast(memory: list[float], seconds: float, 
         return replace(o, price=replace(o.price, usd_per_hour=o.price.usd_per_hour * cut))
 
     cut_case = replace(c, current=cheaper(c.current), candidates=[Candidate(cheaper(x.offer)) for x in c.candidates])
-    full, less = (engine._programme(one, engine._tabulate(one))[0][0, 0] for one in (c, cut_case))
+    full, less = (
+        engine._programme(one, engine._tabulate(one, engine._machines(one)))[0][0, 0] for one in (c, cut_case)
+    )
     assert less <= full + 1e-9
 
 
