@@ -155,6 +155,7 @@ class _Table(_Machines):
     along: Floats | None  # [M, K, O] factors along the forecast, where a profile knows them
     misfit: Floats  # [M, K, U] chance of not fitting, for each distinct size
     resource: NDArray[np.bool_]  # [U] whether the GPU's memory is the likelier to burst
+    begins: Floats  # [M, K] seconds until each interval begins, if the job stays
 
 
 _Step = tuple[int, int, float]
@@ -211,17 +212,20 @@ def _machines(case: Case) -> _Machines:
 
 def _tabulate(case: Case, machines: _Machines) -> _Table:
     forecast, size = case.forecast, machines.size
-    steps = np.diff(forecast.steps, prepend=forecast.at_step).astype(np.float64)
+    steps = forecast.steps.astype(np.float64)
+    steps[1:] -= steps[:-1].copy()
+    steps[0] -= forecast.at_step
     seconds = np.maximum(forecast.paths["step_seconds"], 0.0) * steps
     misfit, resource = _misfits(case, machines.sizes)
     along = None
     if case.profile is not None:
         along, misfit = _profiled(case.profile, machines.offers, machines.factor, misfit[:, :, size])
         size, resource = np.arange(len(machines.offers)), resource[size] | (misfit.max(axis=(0, 1)) > 0)
+    there = seconds if along is None else seconds * along[:, :, 0]
     m = machines
     return _Table(
         m.offers, m.ids, m.routes, m.factor, m.stretch, m.usd_per_hour, m.sizes, size, m.leave_usd, m.enter_usd,
-        m.pause, m.enter, seconds, along, misfit, resource,
+        m.pause, m.enter, seconds, along, misfit, resource, np.cumsum(there, axis=1) - there,
     )  # fmt: skip
 
 
@@ -314,15 +318,13 @@ def _programme(case: Case, table: _Table) -> tuple[Floats, Ints]:
     value = np.zeros((count + 1, width))
     stays = np.empty((count, width))
     moves = np.empty((count, width))
-    bests: list[int] = []
+    entered, least = np.empty(width), np.minimum.reduce
     for k in range(count - 1, -1, -1):
         stay = np.add(cost[k], value[k + 1], out=stays[k])
-        entered = table.enter + stay
-        best = int(entered.argmin())
-        move = np.add(table.leave_usd, entered[best], out=moves[k])
-        bests.append(best)
+        move = np.add(table.leave_usd, least(np.add(table.enter, stay, out=entered)), out=moves[k])
         np.minimum(stay, move, out=value[k])
-    follow = np.where(moves < stays - 1e-12, np.array(bests[::-1])[:, None], np.arange(width))
+    bests = (table.enter + stays).argmin(axis=1)
+    follow = np.where(moves < stays - 1e-12, bests[:, None], np.arange(width))
     return value, follow
 
 
@@ -335,7 +337,7 @@ def _sequences(follow: Ints, first: int) -> Ints:
     path = np.zeros((count, width), dtype=np.int64)
     path[first] = np.arange(width)
     for k in range(first + 1, count):
-        path[k] = follow[k, path[k - 1]]
+        follow[k].take(path[k - 1], out=path[k])
     return path
 
 
@@ -454,7 +456,7 @@ def _window_misfit(case: Case, table: _Table) -> Floats:
     A trajectory's residual persists, so over the window its greatest chance counts, not the sum. On another offer the
     window is twice as long: its own move there takes one lead time, leaving it again takes another.
     """
-    begins = _begins(table)
+    begins = table.begins
     window, first = _lead(case), case.first
     stays, moves = begins <= window, begins <= 2 * window
     stays[:, : first + 1] = True
@@ -469,16 +471,11 @@ def _window_misfit(case: Case, table: _Table) -> Floats:
     return np.where(known, np.clip(chance, 0.0, 1.0), 1.0)
 
 
-def _begins(table: _Table) -> Floats:
-    """Seconds [M, K] until each interval begins, if the job stays."""
-    there = table.seconds if table.along is None else table.seconds * table.along[:, :, 0]
-    return np.asarray(np.cumsum(there, axis=1) - there)
-
-
 def _walk(case: Case, table: _Table, follow: Ints) -> list[_Step]:
     """The plan from staying on."""
-    begins = _begins(table)
-    begins = begins - begins[:, case.first : case.first + 1]
+    if not follow[case.first :, 0].any():
+        return []
+    begins = table.begins - table.begins[:, case.first : case.first + 1]
     steps: list[_Step] = []
     at = 0
     for k in range(case.first, len(follow)):

@@ -29,8 +29,7 @@ RECLAIM_HOLDS = timedelta(minutes=15)
 
 def move_cost(status: JobStatus, timing: Timing) -> engine.MoveCost:
     """Take what a move costs from the job's own figures, and from the configuration while it has shown none."""
-    return replace(
-        engine.MoveCost(),
+    return engine.MoveCost(
         stop_seconds=timing.stop_seconds,
         boot_seconds=timing.boot_seconds,
         checkpoint_seconds=_or(status.checkpoint_seconds, timing.checkpoint_seconds),

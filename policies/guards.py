@@ -92,13 +92,13 @@ def price(situation: Situation, option: Option) -> Rejection | None:
 
 def unavailable(situation: Situation, option: Option) -> Rejection | None:
     """Refuse an offer that the cloud's pre-flight refused."""
-    why = situation.unavailable.get(option.offer.id)
+    why = situation.unavailable.get(option.offer.id) if situation.unavailable else None
     return None if why is None else _refuse(option, "unavailable", why)
 
 
 def shortage(situation: Situation, option: Option) -> Rejection | None:
     """Refuse an offer that the cloud lately had none of."""
-    until = situation.shortages.get(option.offer.id)
+    until = situation.shortages.get(option.offer.id) if situation.shortages else None
     if until is None or until <= situation.now:
         return None
     return _refuse(option, "shortage", f"the cloud had none of it; it is tried again after {until:%H:%M} UTC")
@@ -431,7 +431,8 @@ def _ask(policy: Policy, situation: Situation, left: Thinned) -> Choice:
     choice = policy.choose(replace(situation, options=(stay, *left.ready), later=left.later))
     if situation.release is not None and choice.option == situation.release:
         return _released(situation, choice)
-    if not any(choice.option is given or choice.option == given for given in (stay, *left.ready)):
+    given = (stay, *left.ready)
+    if not any(choice.option is one for one in given) and choice.option not in given:
         taken = choice.option.offer.id
         return Choice(
             stay, f"no change, because the policy {situation.settings.kind} took {taken}, which it was not given"
@@ -478,9 +479,10 @@ def _wait_for_wished(policy: Policy, situation: Situation, choice: Choice, last:
 def _explain(situation: Situation, left: Thinned, choice: Choice) -> Choice:
     said = {one.offer: one for one in (*choice.rejected, *left.rejected)}
     chosen = choice.option
+    taken = next((option for option in situation.options if option is chosen), None)
     rejected: list[Rejection] = []
     for option in situation.options:
-        if option is chosen or option == chosen:
+        if option is taken or (taken is None and option == chosen):
             continue
         must = _left(situation) if option.stays else None
         rejected.append(must or said.get(option.offer.id) or _lost(option, chosen))
