@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 from daemon.look import PlannedMove
 from daemon.speed import Speeds
@@ -30,6 +30,11 @@ MoveRoute = Literal["in_place", "replace", "grow", "shrink"]
 
 DOES_NOT_FIT_USD = 1e7
 """Stands in the programme for "must not be": finite, so that among bad offers the least bad still comes first."""
+
+
+DRAWS = 16
+"""The least number of draws of what is not known of speeds."""
+GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +142,7 @@ class _Machines:
     ids: tuple[str, ...]
     routes: tuple[RouteName, ...]
     factor: Floats  # [O]
+    doubt: Floats  # [O] standard deviation of the factor's logarithm
     stretch: Floats  # [O] hours that interruptions make of one; in ``factor`` too
     usd_per_hour: Floats  # [O]
     sizes: Sequence[tuple[float, float, bool]]  # U: memory, one GPU's memory, and whether there are GPUs enough
@@ -193,7 +199,7 @@ def _machines(case: Case) -> _Machines:
     found.pop(here := case.current.id, None)
     offers = (case.current, *(c.offer for c in found.values()))
     routes: tuple[RouteName, ...] = ("stay", *(c.route for c in found.values()))
-    factor, _ = case.speeds.factors(case.current, offers)
+    factor, doubt = case.speeds.factors(case.current, offers)
     stretch = _stretch(case, offers)
     factor = factor * stretch
     price = np.array([offer.price.usd_per_hour if offer.price else math.nan for offer in offers])
@@ -204,9 +210,9 @@ def _machines(case: Case) -> _Machines:
     pause = np.array([case.move.pause(route) for route in routes])
     bill_new = case.move.boot_seconds + case.move.checkpoint_seconds + case.move.restore_seconds
     return _Machines(
-        offers=offers, ids=(here, *found), routes=routes, factor=factor, stretch=stretch, usd_per_hour=price,
-        sizes=sizes, size=size, leave_usd=price * half_restart / 3600, enter_usd=price * bill_new / 3600, pause=pause,
-        enter=price * bill_new / 3600 + vot * pause / 3600,
+        offers=offers, ids=(here, *found), routes=routes, factor=factor, doubt=doubt, stretch=stretch,
+        usd_per_hour=price, sizes=sizes, size=size, leave_usd=price * half_restart / 3600,
+        enter_usd=price * bill_new / 3600, pause=pause, enter=price * bill_new / 3600 + vot * pause / 3600,
     )  # fmt: skip
 
 
@@ -224,8 +230,8 @@ def _tabulate(case: Case, machines: _Machines) -> _Table:
     there = seconds if along is None else seconds * along[:, :, 0]
     m = machines
     return _Table(
-        m.offers, m.ids, m.routes, m.factor, m.stretch, m.usd_per_hour, m.sizes, size, m.leave_usd, m.enter_usd,
-        m.pause, m.enter, seconds, along, misfit, resource, np.cumsum(there, axis=1) - there,
+        m.offers, m.ids, m.routes, m.factor, m.doubt, m.stretch, m.usd_per_hour, m.sizes, size, m.leave_usd,
+        m.enter_usd, m.pause, m.enter, seconds, along, misfit, resource, np.cumsum(there, axis=1) - there,
     )  # fmt: skip
 
 
@@ -344,10 +350,10 @@ def _sequences(follow: Ints, first: int) -> Ints:
 def _options(case: Case, table: _Table, value: Floats, follow: Ints, walk: Sequence[_Step]) -> tuple[Option, ...]:
     path = _sequences(follow, case.first)
     hours, usd, first_usd = _totals(case, table, path)
+    probability, hours, usd = _doubted(case, table, path, hours, usd)
     vot = case.settings.value_of_time_usd_per_hour
     objective = usd + vot * hours
     saving = objective[:, :1] - objective
-    probability = case.forecast.probability
     width = len(table.offers)
     spreads = _spreads(np.concatenate((usd, hours, objective, saving), axis=1), probability)
     dollars, times, objectives, savings = (spreads[i * width : (i + 1) * width] for i in range(4))
@@ -407,6 +413,30 @@ def _totals(case: Case, table: _Table, path: Ints) -> tuple[Floats, Floats, Floa
         first_usd[0] = 0.0
     first_hours[0] = 0.0
     return hours + later_hours + first_hours, usd + later_usd + first_usd, first_usd
+
+
+def _doubted(case: Case, table: _Table, path: Ints, hours: Floats, usd: Floats) -> tuple[Floats, Floats, Floats]:
+    """Spread each first offer's hours and dollars [M, O] by what is not known of its speed; give the weights too.
+
+    Every trajectory draws one quantile of that, so that both kinds of doubt meet in one distribution; few
+    trajectories stand for several draws each. Machines that a plan moves to later are taken at their likeliest speed,
+    and so are all of them in the programme. A profile along the forecast holds its own doubt.
+    """
+    probability = case.forecast.probability
+    if table.along is not None or not table.doubt.any():
+        return probability, hours, usd
+    times = math.ceil(DRAWS / len(probability))
+    count = len(probability) * times
+    # Multiples of the golden ratio fall evenly in any stretch of them, whatever the order of the trajectories.
+    drawn = ndtri(np.modf((np.arange(count) + 0.5) * GOLDEN)[0])
+    factor = np.where(np.isfinite(table.factor), table.factor, 0.0)
+    first = np.where(path == np.arange(len(factor)), factor / 3600, 0.0)
+    first[: case.first] = 0.0
+    more = np.repeat(np.einsum("mk,ko->mo", table.seconds, first), times, axis=0) * np.expm1(
+        drawn[:, None] * table.doubt
+    )
+    hours, usd = np.repeat(hours, times, axis=0) + more, np.repeat(usd, times, axis=0) + more * table.usd_per_hour
+    return np.repeat(probability / times, times), hours, usd
 
 
 def _spreads(values: Floats, probability: Floats) -> list[Spread]:
