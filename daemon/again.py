@@ -69,6 +69,17 @@ class Diff:
     jobs: tuple[Estimate, ...]
     basis: str = BASIS
 
+    @property
+    def spent_usd(self) -> float:
+        """What all of the jobs have spent since then."""
+        return sum(one.spent_usd for one in self.jobs)
+
+    @property
+    def usd(self) -> Interval:
+        """What they would have spent; its ends are the sums of theirs, as if all came out cheap, or all dear."""
+        mean, low, high = (sum(getattr(one.usd, end) for one in self.jobs) for end in ("mean", "low", "high"))
+        return Interval(mean, low, high)
+
 
 def same(decision: Decision, policy: Policy) -> bool:
     """Say whether a decision, made again from its record, comes out the same bit for bit.
