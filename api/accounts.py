@@ -213,6 +213,8 @@ class PolicyDiffOut(Answer):
     other: int
     differences: list[DifferenceOut]
     jobs: list[EstimateOut]
+    spent_usd: float
+    usd: IntervalOut
     basis: str
 
     @classmethod
@@ -226,5 +228,7 @@ class PolicyDiffOut(Answer):
                 EstimateOut(job=e.job, spent_usd=e.spent_usd, usd=IntervalOut.of(e.usd), differs_at=e.differs_at)
                 for e in diff.jobs
             ],
+            spent_usd=diff.spent_usd,
+            usd=IntervalOut.of(diff.usd),
             basis=diff.basis,
         )

@@ -274,7 +274,8 @@ def policy_diff(found: Found) -> RenderableType:
             plain(one["job"]), usd(one["spent_usd"]), between(one["usd"]) if one["differs_at"] else "the same"
         )
     shown = [drawn for drawn in (made, money) if drawn.row_count]
-    return Group(Text(head + other, style="bold"), *shown, Text(plain(found["basis"]), style="dim"))
+    total = f"altogether {usd(found['spent_usd'])} spent, and {between(found['usd'])} under the edited policies"
+    return Group(Text(head + other, style="bold"), *shown, Text(total), Text(plain(found["basis"]), style="dim"))
 
 
 def ledger(found: Found) -> RenderableType:

@@ -12,7 +12,7 @@ from datetime import datetime
 from daemon import turn
 from daemon.store.codec import dumps
 from daemon.types import Charge, Decision, DecisionStatus
-from policies.base import FleetPolicy, Policy
+from policies.base import Policy, shares
 from policies.types import Choice, Option, Settings, Situation, Spread
 
 Make = Callable[[Settings], Policy]
@@ -69,6 +69,17 @@ class Diff:
     jobs: tuple[Estimate, ...]
     basis: str = BASIS
 
+    @property
+    def spent_usd(self) -> float:
+        """What all of the jobs have spent since then."""
+        return sum(one.spent_usd for one in self.jobs)
+
+    @property
+    def usd(self) -> Interval:
+        """What they would have spent; its ends are the sums of theirs, as if all came out cheap, or all dear."""
+        mean, low, high = (sum(getattr(one.usd, end) for one in self.jobs) for end in ("mean", "low", "high"))
+        return Interval(mean, low, high)
+
 
 def same(decision: Decision, policy: Policy) -> bool:
     """Say whether a decision, made again from its record, comes out the same bit for bit.
@@ -106,7 +117,7 @@ def diff(
         job = jobs.setdefault(decision.job, _Job(newest))
         job.newest = max(job.newest, newest)
         rules, policy = policies[decision.policy]
-        after = turn.choose(policy, under(decision.situation, rules, isinstance(policy, FleetPolicy)))
+        after = turn.choose(policy, under(decision.situation, rules, shares(policy)))
         old, new = decision.choice.option, after.option
         if (old.offer.id, old.route) == (new.offer.id, new.route):
             continue

@@ -12,13 +12,13 @@ Only the first move of the plan is ever taken, and then everything is computed a
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 from daemon.look import PlannedMove
 from daemon.speed import Speeds
@@ -30,6 +30,11 @@ MoveRoute = Literal["in_place", "replace", "grow", "shrink"]
 
 DOES_NOT_FIT_USD = 1e7
 """Stands in the programme for "must not be": finite, so that among bad offers the least bad still comes first."""
+
+
+DRAWS = 16
+"""The least number of draws of what is not known of speeds."""
+GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,24 +135,33 @@ class Weighed:
 
 
 @dataclass(frozen=True, slots=True)
-class _Table:
-    """The arrays of one case. Offers are indexed with the current one first."""
+class _Machines:
+    """What a case says of its offers, whatever is foretold. Offers are indexed with the current one first."""
 
     offers: tuple[Offer, ...]
     ids: tuple[str, ...]
     routes: tuple[RouteName, ...]
-    seconds: Floats  # [M, K] on the current machine
     factor: Floats  # [O]
+    doubt: Floats  # [O] standard deviation of the factor's logarithm
     stretch: Floats  # [O] hours that interruptions make of one; in ``factor`` too
-    along: Floats | None  # [M, K, O] factors along the forecast, where a profile knows them
     usd_per_hour: Floats  # [O]
-    misfit: Floats  # [M, K, U] chance of not fitting, for each distinct size
+    sizes: Sequence[tuple[float, float, bool]]  # U: memory, one GPU's memory, and whether there are GPUs enough
     size: Ints  # [O] -> U
-    resource: NDArray[np.bool_]  # [U] whether the GPU's memory is the likelier to burst
     leave_usd: Floats  # [O] dollars billed for leaving an offer
     enter_usd: Floats  # [O] dollars billed for entering one
     pause: Floats  # [O] seconds of standing still when entering
     enter: Floats  # [O] enter_usd and the value of the time of the pause
+
+
+@dataclass(frozen=True, slots=True)
+class _Table(_Machines):
+    """The arrays of one case under one forecast."""
+
+    seconds: Floats  # [M, K] on the current machine
+    along: Floats | None  # [M, K, O] factors along the forecast, where a profile knows them
+    misfit: Floats  # [M, K, U] chance of not fitting, for each distinct size
+    resource: NDArray[np.bool_]  # [U] whether the GPU's memory is the likelier to burst
+    begins: Floats  # [M, K] seconds until each interval begins, if the job stays
 
 
 _Step = tuple[int, int, float]
@@ -159,15 +173,25 @@ def weigh(case: Case) -> Weighed:
 
     Without a forecast of step time there is nothing to weigh: only staying is returned, with zeros.
     """
+    return weigh_each(case, (case.forecast,))[0]
+
+
+def weigh_each(case: Case, forecasts: Sequence[Forecast]) -> list[Weighed]:
+    """Weigh a case under each of some forecasts in turn; what does not hang on them is computed once."""
+    machines = _machines(case)
+    return [_weighed(replace(case, forecast=forecast), machines) for forecast in forecasts]
+
+
+def _weighed(case: Case, machines: _Machines) -> Weighed:
     if "step_seconds" not in case.forecast.paths or not len(case.forecast.steps):
         return Weighed((_bare_stay(case),), ())
-    table = _tabulate(case)
+    table = _tabulate(case, machines)
     value, follow = _programme(case, table)
     walk = _walk(case, table, follow)
     return Weighed(_options(case, table, value, follow, walk), _plan(case, table, walk))
 
 
-def _tabulate(case: Case) -> _Table:
+def _machines(case: Case) -> _Machines:
     found: dict[str, Candidate] = {}
     for candidate in case.candidates:
         if candidate.offer.price is not None:
@@ -175,27 +199,39 @@ def _tabulate(case: Case) -> _Table:
     found.pop(here := case.current.id, None)
     offers = (case.current, *(c.offer for c in found.values()))
     routes: tuple[RouteName, ...] = ("stay", *(c.route for c in found.values()))
-    factor, _ = case.speeds.factors(case.current, offers)
+    factor, doubt = case.speeds.factors(case.current, offers)
     stretch = _stretch(case, offers)
     factor = factor * stretch
     price = np.array([offer.price.usd_per_hour if offer.price else math.nan for offer in offers])
     price = np.where(np.isfinite(price), price, 0.0)
-    forecast = case.forecast
-    steps = np.diff(forecast.steps, prepend=forecast.at_step).astype(np.float64)
-    seconds = np.maximum(forecast.paths["step_seconds"], 0.0) * steps
-    misfit, size, resource = _misfits(case, offers)
-    along = None
-    if case.profile is not None:
-        along, misfit = _profiled(case.profile, offers, factor, misfit[:, :, size])
-        size, resource = np.arange(len(offers)), resource[size] | (misfit.max(axis=(0, 1)) > 0)
+    sizes, size = _sizes(case, offers)
     vot = case.settings.value_of_time_usd_per_hour
     half_restart = (case.move.checkpoint_seconds + case.move.restore_seconds) / 2
     pause = np.array([case.move.pause(route) for route in routes])
     bill_new = case.move.boot_seconds + case.move.checkpoint_seconds + case.move.restore_seconds
-    return _Table(
-        offers=offers, ids=(here, *found), routes=routes, seconds=seconds, factor=factor, stretch=stretch, along=along,
-        usd_per_hour=price, misfit=misfit, size=size, resource=resource, leave_usd=price * half_restart / 3600,
+    return _Machines(
+        offers=offers, ids=(here, *found), routes=routes, factor=factor, doubt=doubt, stretch=stretch,
+        usd_per_hour=price, sizes=sizes, size=size, leave_usd=price * half_restart / 3600,
         enter_usd=price * bill_new / 3600, pause=pause, enter=price * bill_new / 3600 + vot * pause / 3600,
+    )  # fmt: skip
+
+
+def _tabulate(case: Case, machines: _Machines) -> _Table:
+    forecast, size = case.forecast, machines.size
+    steps = forecast.steps.astype(np.float64)
+    steps[1:] -= steps[:-1].copy()
+    steps[0] -= forecast.at_step
+    seconds = np.maximum(forecast.paths["step_seconds"], 0.0) * steps
+    misfit, resource = _misfits(case, machines.sizes)
+    along = None
+    if case.profile is not None:
+        along, misfit = _profiled(case.profile, machines.offers, machines.factor, misfit[:, :, size])
+        size, resource = np.arange(len(machines.offers)), resource[size] | (misfit.max(axis=(0, 1)) > 0)
+    there = seconds if along is None else seconds * along[:, :, 0]
+    m = machines
+    return _Table(
+        m.offers, m.ids, m.routes, m.factor, m.doubt, m.stretch, m.usd_per_hour, m.sizes, size, m.leave_usd,
+        m.enter_usd, m.pause, m.enter, seconds, along, misfit, resource, np.cumsum(there, axis=1) - there,
     )  # fmt: skip
 
 
@@ -221,19 +257,25 @@ def _profiled(profile: Profile, offers: Sequence[Offer], factor: Floats, misfit:
     return factors, misfit
 
 
-def _misfits(case: Case, offers: Sequence[Offer]) -> tuple[Floats, Ints, NDArray[np.bool_]]:
-    """Chance of not fitting [M, K, U] for each distinct size of a machine, and which size each offer has.
+def _sizes(case: Case, offers: Sequence[Offer]) -> tuple[Sequence[tuple[float, float, bool]], Ints]:
+    """The distinct sizes U of these machines, and which size each offer has.
 
     A job that uses GPUs does not fit where there are none, unless it has shown there that it runs without.
     """
     sizes: dict[tuple[float, float, bool], int] = {}
-    index = np.empty(len(offers), dtype=np.int64)
-    for i, offer in enumerate(offers):
+    index: list[int] = []
+    needed = case.current.resources.gpus * case.current.nodes
+    for offer in offers:
         r = offer.resources
-        enough_gpus = r.gpus * offer.nodes >= case.current.resources.gpus * case.current.nodes or r.gpus > 0
+        enough_gpus = r.gpus * offer.nodes >= needed or r.gpus > 0
         without = not enough_gpus and offer.id in case.speeds.observed
         gpu_memory_gib = math.inf if without else r.gpu_memory_gib
-        index[i] = sizes.setdefault((r.memory_gib, gpu_memory_gib, enough_gpus or without), len(sizes))
+        index.append(sizes.setdefault((r.memory_gib, gpu_memory_gib, enough_gpus or without), len(sizes)))
+    return tuple(sizes), np.array(index, dtype=np.int64)
+
+
+def _misfits(case: Case, sizes: Sequence[tuple[float, float, bool]]) -> tuple[Floats, NDArray[np.bool_]]:
+    """Chance of not fitting [M, K, U] for each size, and whether GPU memory is what it lacks likeliest."""
     here = case.current.resources
     memory = np.array([size[0] for size in sizes])
     gpu_memory = np.array([size[1] for size in sizes])
@@ -245,8 +287,7 @@ def _misfits(case: Case, offers: Sequence[Offer]) -> tuple[Floats, Ints, NDArray
         by_gpu = _chance_above(case, "usage.gpu_memory_gib", gpu_memory, case.gpu_memory_floor_gib, here.gpu_memory_gib)
         chance = np.maximum(by_memory, by_gpu)
         resource = by_gpu.max(axis=(0, 1)) > by_memory.max(axis=(0, 1))
-    chance = np.where(lacking, 1.0, chance)
-    return chance, index, resource
+    return (np.where(lacking, 1.0, chance) if lacking.any() else chance), resource
 
 
 def _chance_above(case: Case, name: str, capacity: Floats, floor: float, have: float) -> Floats:
@@ -288,15 +329,13 @@ def _programme(case: Case, table: _Table) -> tuple[Floats, Ints]:
     value = np.zeros((count + 1, width))
     stays = np.empty((count, width))
     moves = np.empty((count, width))
-    bests: list[int] = []
+    entered, least = np.empty(width), np.minimum.reduce
     for k in range(count - 1, -1, -1):
         stay = np.add(cost[k], value[k + 1], out=stays[k])
-        entered = table.enter + stay
-        best = int(entered.argmin())
-        move = np.add(table.leave_usd, entered[best], out=moves[k])
-        bests.append(best)
+        move = np.add(table.leave_usd, least(np.add(table.enter, stay, out=entered)), out=moves[k])
         np.minimum(stay, move, out=value[k])
-    follow = np.where(moves < stays - 1e-12, np.array(bests[::-1])[:, None], np.arange(width))
+    bests = (table.enter + stays).argmin(axis=1)
+    follow = np.where(moves < stays - 1e-12, bests[:, None], np.arange(width))
     return value, follow
 
 
@@ -309,17 +348,17 @@ def _sequences(follow: Ints, first: int) -> Ints:
     path = np.zeros((count, width), dtype=np.int64)
     path[first] = np.arange(width)
     for k in range(first + 1, count):
-        path[k] = follow[k, path[k - 1]]
+        follow[k].take(path[k - 1], out=path[k])
     return path
 
 
 def _options(case: Case, table: _Table, value: Floats, follow: Ints, walk: Sequence[_Step]) -> tuple[Option, ...]:
     path = _sequences(follow, case.first)
     hours, usd, first_usd = _totals(case, table, path)
+    probability, hours, usd = _doubted(case, table, path, hours, usd)
     vot = case.settings.value_of_time_usd_per_hour
     objective = usd + vot * hours
     saving = objective[:, :1] - objective
-    probability = case.forecast.probability
     width = len(table.offers)
     spreads = _spreads(np.concatenate((usd, hours, objective, saving), axis=1), probability)
     dollars, times, objectives, savings = (spreads[i * width : (i + 1) * width] for i in range(4))
@@ -381,10 +420,36 @@ def _totals(case: Case, table: _Table, path: Ints) -> tuple[Floats, Floats, Floa
     return hours + later_hours + first_hours, usd + later_usd + first_usd, first_usd
 
 
+def _doubted(case: Case, table: _Table, path: Ints, hours: Floats, usd: Floats) -> tuple[Floats, Floats, Floats]:
+    """Spread each first offer's hours and dollars [M, O] by what is not known of its speed; give the weights too.
+
+    Every trajectory draws one quantile of that, so that both kinds of doubt meet in one distribution; few
+    trajectories stand for several draws each. Machines that a plan moves to later are taken at their likeliest speed,
+    and so are all of them in the programme. A profile along the forecast holds its own doubt.
+    """
+    probability = case.forecast.probability
+    if table.along is not None or not table.doubt.any():
+        return probability, hours, usd
+    times = math.ceil(DRAWS / len(probability))
+    count = len(probability) * times
+    # Multiples of the golden ratio fall evenly in any stretch of them, whatever the order of the trajectories.
+    drawn = ndtri(np.modf((np.arange(count) + 0.5) * GOLDEN)[0])
+    factor = np.where(np.isfinite(table.factor), table.factor, 0.0)
+    first = np.where(path == np.arange(len(factor)), factor / 3600, 0.0)
+    first[: case.first] = 0.0
+    more = np.repeat(np.einsum("mk,ko->mo", table.seconds, first), times, axis=0) * np.expm1(
+        drawn[:, None] * table.doubt
+    )
+    hours, usd = np.repeat(hours, times, axis=0) + more, np.repeat(usd, times, axis=0) + more * table.usd_per_hour
+    return np.repeat(probability / times, times), hours, usd
+
+
 def _spreads(values: Floats, probability: Floats) -> list[Spread]:
     """Sum up every column of values [M, O] under trajectory weights [M]."""
+    if len(values) == 1:
+        return list(map(Spread.exactly, values[0].tolist()))
     columns = np.ascontiguousarray(values.T)
-    last = columns.shape[1] - 1
+    count, last = len(columns), columns.shape[1] - 1
     if (probability == probability[0]).all():
         # Equal weights: the ranks of the deciles are the same in every column.
         ranked = np.sort(columns, axis=1)
@@ -395,7 +460,10 @@ def _spreads(values: Floats, probability: Floats) -> list[Spread]:
         order = np.argsort(columns, axis=1)
         ranked = np.take_along_axis(columns, order, axis=1)
         mass = np.cumsum(probability[order], axis=1)
-        below = (mass[:, None, :] < np.array(DECILES)[None, :, None] - 1e-9).sum(axis=2)
+        # One search for all columns: each is lifted above the one before, by more than any mass.
+        lift = 2.0 * np.arange(count)[:, None]
+        found = (mass + lift).ravel().searchsorted((np.array(DECILES) - 1e-9 + lift).ravel())
+        below = found.reshape(count, len(DECILES)) - (last + 1) * np.arange(count)[:, None]
         deciles = np.take_along_axis(ranked, np.minimum(below, last), axis=1)
     return list(map(Spread, (probability @ values).tolist(), map(tuple, deciles.tolist())))
 
@@ -423,7 +491,7 @@ def _window_misfit(case: Case, table: _Table) -> Floats:
     A trajectory's residual persists, so over the window its greatest chance counts, not the sum. On another offer the
     window is twice as long: its own move there takes one lead time, leaving it again takes another.
     """
-    begins = _begins(table)
+    begins = table.begins
     window, first = _lead(case), case.first
     stays, moves = begins <= window, begins <= 2 * window
     stays[:, : first + 1] = True
@@ -438,16 +506,11 @@ def _window_misfit(case: Case, table: _Table) -> Floats:
     return np.where(known, np.clip(chance, 0.0, 1.0), 1.0)
 
 
-def _begins(table: _Table) -> Floats:
-    """Seconds [M, K] until each interval begins, if the job stays."""
-    there = table.seconds if table.along is None else table.seconds * table.along[:, :, 0]
-    return np.asarray(np.cumsum(there, axis=1) - there)
-
-
 def _walk(case: Case, table: _Table, follow: Ints) -> list[_Step]:
     """The plan from staying on."""
-    begins = _begins(table)
-    begins = begins - begins[:, case.first : case.first + 1]
+    if not follow[case.first :, 0].any():
+        return []
+    begins = table.begins - table.begins[:, case.first : case.first + 1]
     steps: list[_Step] = []
     at = 0
     for k in range(case.first, len(follow)):

@@ -7,9 +7,9 @@ from datetime import datetime
 
 from daemon.look import Look
 from daemon.types import Job, JobStatus
-from policies.base import FleetPolicy, Policy
+from policies.base import Policy, shares
 from policies.types import Choice, Option, Situation
-from providers.types import Allocation
+from providers.types import Allocation, Offer
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,12 @@ class Weighed:
     shadow: tuple[Option, ...]
 
 
+def rate(allocation: Allocation, offer: Offer) -> float:
+    """Give the dollars an hour of a machine at the price of ``offer``; one that is off costs nothing that counts."""
+    running = allocation.state not in ("stopped", "terminated")
+    return offer.price.usd_per_hour if running and offer.price is not None else 0.0
+
+
 class Fleets:
     """What the jobs of fleet policies cost an hour, remembered between turns, and their shares of it.
 
@@ -46,9 +52,7 @@ class Fleets:
 
     def costs(self, job: Job, allocation: Allocation) -> None:
         """Note what a job's machine costs; never less than was promised to it."""
-        price = allocation.offer.price
-        running = price is not None and allocation.state not in ("stopped", "terminated")
-        self.promised(job, price.usd_per_hour if running and price is not None else 0.0)
+        self.promised(job, rate(allocation, allocation.offer))
 
     def promised(self, job: Job, usd_per_hour: float) -> None:
         """Note what a job may come to cost."""
@@ -61,20 +65,20 @@ class Fleets:
 
     def chosen(self, job: Job, policy: Policy, choice: Choice) -> None:
         """Note what was chosen for a job."""
-        if isinstance(policy, FleetPolicy):
+        if shares(policy):
             self.promised(job, choice.option.usd_per_hour)
 
     def shares(self, weighed: Sequence[Weighed]) -> dict[str, float | Exception]:
         """Ask each fleet policy to share its budget among the jobs of this batch; what it raises stands for them."""
         fleets: dict[str, list[Weighed]] = {}
         for one in weighed:
-            if isinstance(one.policy, FleetPolicy):
+            if shares(one.policy):
                 fleets.setdefault(one.look.job.policy, []).append(one)
         found: dict[str, float | Exception] = {}
         for name, members in fleets.items():
             free = [one for one in members if not one.known.acting]
             policy = members[0].policy
-            assert isinstance(policy, FleetPolicy)
+            assert shares(policy)
             try:
                 found.update(policy.share([one.situation for one in free], self._taken(name, free)))
             except Exception as error:  # border: a policy is somebody else's code.

@@ -29,7 +29,7 @@ from daemon.replica import Replica
 from daemon.store.base import Conflict, Lease, Missing, Stale, Store, StoreError
 from daemon.types import Action, Decision, Drift, Forecast, History, Job, JobStatus, Report
 from daemon.watch import Forecasts, PolicyLookup, Watch
-from policies.base import FleetPolicy
+from policies.base import shares
 from policies.types import Mode, Settings
 from providers.base import Provider
 from providers.clock import Clock
@@ -246,7 +246,7 @@ class Loop:
 
     def _shares(self, policy: str) -> bool:
         try:
-            return isinstance(self._policies.get(policy)[1], FleetPolicy)
+            return shares(self._policies.get(policy)[1])
         except LookupError:
             return False
 

@@ -18,7 +18,7 @@ import structlog
 from daemon import act
 from daemon.hook import HookError, NoRoute
 from daemon.store.base import Lease, Stale, Store
-from daemon.types import Action, CallRecord, Decision, Job, JobStatus, Outcome, Stage
+from daemon.types import Action, CallRecord, Claim, Decision, Job, JobStatus, Outcome, Stage
 from providers import errors
 from providers.base import Provider
 from providers.clock import Clock
@@ -90,7 +90,8 @@ class Operator:
             checkpoint_required=status.answers_prepare and not killed and status.state != "done",
             old_run=status.run, victims=tuple(node.id for node in current.nodes[-gone:]) if gone else (),
             nodes=tuple(node.id for node in current.nodes), recipe=job.recipe, epoch=self._lease.epoch_of(job.name),
-            reserved_usd=chosen.move_usd, budget_usd=_held_to(decision, current), grace_seconds=job.grace_seconds,
+            reserved_usd=chosen.move_usd, budget_usd=_held_to(decision, current), claim=_claimed(decision),
+            grace_seconds=job.grace_seconds,
         )  # fmt: skip
         opened = self._store.actions.open(action)
         self._failpoint("intent.committed")
@@ -307,6 +308,15 @@ def _held_to(decision: Decision, current: Allocation) -> float | None:
     now = current.offer.price
     cheaper = now is not None and decision.choice.option.usd_per_hour <= now.usd_per_hour
     return None if cheaper or decision.situation is None else decision.situation.budget_usd
+
+
+def _claimed(decision: Decision) -> Claim | None:
+    """Say what a job of a fleet comes to cost an hour. What makes the hours cheaper may always be done."""
+    seen, chosen = decision.situation, decision.choice.option
+    if seen is None or seen.share_usd_per_hour is None:
+        return None
+    before, after = seen.stay.usd_per_hour, 0.0 if chosen.route == "release" else chosen.usd_per_hour
+    return Claim(decision.policy, seen.fleet_usd_per_hour if after > before else None, before, after)
 
 
 def _given_up(action: Action, why: str) -> Stage:

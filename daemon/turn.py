@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 
@@ -28,8 +29,7 @@ RECLAIM_HOLDS = timedelta(minutes=15)
 
 def move_cost(status: JobStatus, timing: Timing) -> engine.MoveCost:
     """Take what a move costs from the job's own figures, and from the configuration while it has shown none."""
-    return replace(
-        engine.MoveCost(),
+    return engine.MoveCost(
         stop_seconds=timing.stop_seconds,
         boot_seconds=timing.boot_seconds,
         checkpoint_seconds=_or(status.checkpoint_seconds, timing.checkpoint_seconds),
@@ -55,6 +55,7 @@ def heard(status: JobStatus, report: Report, now: datetime) -> JobStatus:
     )
     taken = report.checkpoint.seconds if report.checkpoint is not None else None
     working = [o.usage["memory_gib"] for o in report.observations if "memory_gib" in o.usage]
+    strides = [b.seq - a.seq for a, b in pairwise(report.observations)]
     return replace(
         status,
         heard_at=now,
@@ -67,6 +68,7 @@ def heard(status: JobStatus, report: Report, now: datetime) -> JobStatus:
         declared=report.declared or status.declared,
         memory_floor_gib=max([status.memory_floor_gib, *working]),
         error=None,
+        stride=min([*strides, *([status.stride] if status.stride else [])], default=None),
     )
 
 
@@ -142,7 +144,7 @@ def situation(
         observed={} if stale else observed(look.history), deadline=look.job.deadline,
         budget_usd=_least(look.job.budget_usd, settings.limits.usd_total),
         release=None if move is None or look.allocation is None else release(look.allocation, options[0], move),
-        share_usd_per_hour=share_usd_per_hour,
+        share_usd_per_hour=share_usd_per_hour, missing=look.history.missing,
         began=look.job.registered_at, done=_done(look.forecast),
         reclaimed=look.allocation is not None and reclaimed(look.allocation, now),
     )  # fmt: skip

@@ -107,6 +107,7 @@ class JobStatus:
 
     ``run`` is the present process's, ``state`` its training state, ``memory_floor_gib`` what it has shown to need
     (raised for good by an out-of-memory kill). Both ``*_seconds`` are the job's own, ``None`` until measured.
+    ``stride`` is the least that the numbers of two of its rows ever differed by.
     """
 
     heard_at: datetime | None = None
@@ -124,6 +125,7 @@ class JobStatus:
     checkpoint_seconds: float | None = None
     restore_seconds: float | None = None
     error: str | None = None
+    stride: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,6 +135,7 @@ class History:
     ``columns`` is keyed as the history file is: ``hp.<name>``, ``metric.<name>``, ``usage.<name>`` and
     ``step_seconds``; float64[n], NaN where unknown. ``at_s`` are seconds (receipt time, UTC epoch). ``offers`` is the
     offer id each row ran on ("" unknown). ``earlier`` holds the same owner's or group's finished runs, newest first.
+    ``missing`` is how many rows are known to be lost from among these: dropped, refused or removed.
     """
 
     job: str
@@ -146,6 +149,7 @@ class History:
     group: str | None = None
     diverged: bool = False
     earlier: tuple["History", ...] = ()
+    missing: int = 0
 
     def __len__(self) -> int:
         return len(self.step)
@@ -313,6 +317,19 @@ class CallRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """What a job of a fleet costs an hour before and after an action, and the fleet's hourly cap that it must fit in.
+
+    ``cap`` is ``None`` where none is set, and for what makes the hours cheaper: that may always be done.
+    """
+
+    fleet: str
+    cap: float | None
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
 class Action:
     """A change of resources under way, one open at a time for a target.
 
@@ -354,6 +371,7 @@ class Action:
     reserved_usd: float = 0.0
     budget_usd: float | None = None
     grace_seconds: float | None = None
+    claim: Claim | None = None
 
     @property
     def closed(self) -> bool:

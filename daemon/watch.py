@@ -6,15 +6,16 @@ Reads only. The order of the methods is the order of an observation's way throug
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol, TypeVar, assert_never, cast
+from typing import Any, Protocol, TypeVar, assert_never, cast
 
 import structlog
 
 from daemon import drift, engine, turn
 from daemon.config import Timing
-from daemon.fleets import Fleets, Known, Weighed
+from daemon.fleets import Fleets, Known, Weighed, rate
 from daemon.forecast.base import Forecaster, Horizon
 from daemon.look import Look
 from daemon.sightings import Sighting, noticed
@@ -22,8 +23,9 @@ from daemon.sightings import known as spot_known
 from daemon.speed import Speeds, learn
 from daemon.store.base import Store
 from daemon.types import Drift, Forecast, History, Job
+from policies import guards
 from policies.availability import Availability
-from policies.base import Policy
+from policies.base import Policy, shares
 from policies.types import Option, Prices, RouteName, Settings, Situation
 from providers import catalog, errors
 from providers.base import Abroad, Provider
@@ -33,6 +35,7 @@ from providers.types import Allocation, Grow, InPlace, Offer, Replace, Same, Shr
 log = structlog.get_logger()
 
 _ROUTES_TRIED = 6
+_IN_ONE_GO = 4
 _REFUSED_FOR = timedelta(minutes=30)
 _UNANSWERED_FOR = timedelta(seconds=1)
 _T = TypeVar("_T")
@@ -95,14 +98,15 @@ class Watch:
             self._unscored.setdefault(name, forecast)
         present = await self._run(self._persist.predict, [histories[name] for name in names], self.horizon)
         await self._run(lambda: self._store.telemetry.save_forecasts(forecasts, drifts))
-        weighed = await asyncio.gather(
-            *(
-                self._run(self._guarded, k, histories[k.job.name], drifts[k.job.name], forecast, persisting)
-                for k, forecast, persisting in zip(known, forecasts, present, strict=True)
-            )
+        weighed = await self._each(
+            lambda k, forecast, persisting: self._guarded(
+                k, histories[k.job.name], drifts[k.job.name], forecast, persisting
+            ),
+            list(zip(known, forecasts, present, strict=True)),
         )
+        await self._run(self._noted, weighed)
         shares = await self._run(self._fleets.shares, [one for one in weighed if isinstance(one, Weighed)])
-        return list(await asyncio.gather(*(self._run(self._concluded, one, shares) for one in weighed)))
+        return await self._each(lambda one: self._concluded(one, shares), [(one,) for one in weighed])
 
     async def allocation(self, target: Target) -> Allocation:
         """Ask the cloud what a target is now. Raises ``ProviderError``."""
@@ -112,7 +116,7 @@ class Watch:
         """Weigh offers for a look that has forecast and allocation, without asking any cloud for a way."""
         now = self._clock.now()
         priced = self._priced(offers, settings.prices)
-        weighed = self._engine(look, look.forecast, settings, priced, spent, now, _speeds(look, priced))
+        (weighed,) = self._engine(look, (look.forecast,), settings, priced, spent, now, _speeds(look, priced))
         seen = turn.situation(look, settings, weighed.options, (), {}, {}, spent, now, stale=False)
         return replace(look, options=weighed.options, plan=weighed.plan, choice=turn.choose(policy, seen))
 
@@ -200,15 +204,28 @@ class Watch:
             return replace(look, reason=f"the cloud lists no offers: {error}")
         offers = self._priced(found, settings.prices)
         foresees = policy.foresees and look.drift.trusted
-        main = look.forecast if foresees else present
         speeds = _speeds(look, offers)
-        weighed = self._engine(look, main, settings, offers, spent, now, speeds)
-        shadow = self._engine(look, present, settings, offers, spent, now, speeds) if foresees else weighed
+        each = (look.forecast, present) if foresees else (present,)
+        weighed, *twin = self._engine(look, each, settings, offers, spent, now, speeds)
         stale = turn.is_stale(look.status, self._timing, now)
         reason = "" if look.drift.trusted else f"prediction is switched off for this job: {look.drift.reason}"
-        look = replace(look, plan=weighed.plan, reason=reason, forecast=main, settings=settings)
-        seen = self._situation(look, known, settings, weighed.options, spent, stale)
-        return Weighed(replace(look, situation=seen), known, policy, seen, shadow.options)
+        look = replace(look, plan=weighed.plan, reason=reason, forecast=each[0], settings=settings)
+        cap = policy.cap(settings) if shares(policy) else None
+        seen = self._situation(look, known, settings, weighed.options, spent, stale, cap)
+        return Weighed(replace(look, situation=seen), known, policy, seen, (twin[0] if twin else weighed).options)
+
+    def _noted(self, found: Sequence[Look | Weighed]) -> None:
+        """Keep what the jobs of fleets cost an hour, so that their cap holds where an intent is committed."""
+        fleets: dict[str, dict[str, float]] = {}
+        for one in found:
+            look = one.look if isinstance(one, Weighed) else one
+            with suppress(LookupError):
+                settings, policy = self._policies.get(look.job.policy)
+                if shares(policy) and look.allocation is not None:
+                    offer = self._priced([look.allocation.offer], settings.prices)[0]
+                    fleets.setdefault(settings.name, {})[look.job.name] = rate(look.allocation, offer)
+        for name, rates in fleets.items():
+            self._store.actions.costs(name, rates)
 
     def _concluded(self, one: Look | Weighed, shares: Mapping[str, float | Exception]) -> Look:
         if isinstance(one, Look):
@@ -223,23 +240,23 @@ class Watch:
                 self._fleets.chosen(one.look.job, one.policy, look.choice)
             assert look.situation is not None
             twin = replace(look.situation, options=one.shadow)
-            return replace(look, shadow=turn.choose(one.policy, twin))
+            return replace(look, shadow=guards.preferred(one.policy, twin))
         except Exception as error:  # border: one job's turn; a policy is somebody else's code.
             return _failed(replace(one.look, settings=None, situation=None), error)
 
     def _engine(
-        self, look: Look, forecast: Forecast | None, settings: Settings, offers: Sequence[Offer], spent: float,
-        now: datetime, speeds: Speeds,
-    ) -> engine.Weighed:  # fmt: skip
+        self, look: Look, forecasts: Sequence[Forecast | None], settings: Settings, offers: Sequence[Offer],
+        spent: float, now: datetime, speeds: Speeds,
+    ) -> list[engine.Weighed]:  # fmt: skip
         assert look.allocation is not None
-        assert forecast is not None
+        told = [forecast for forecast in forecasts if forecast is not None]
         current = self._priced([look.allocation.offer], settings.prices)[0]
         move = turn.move_cost(look.status, self._timing)
         case = turn.case(
-            look.job, look.status, replace(look.allocation, offer=current), look.history, forecast, look.drift,
+            look.job, look.status, replace(look.allocation, offer=current), look.history, told[0], look.drift,
             settings, offers, move, spent, now, speeds, self.sighted(),
         )  # fmt: skip
-        return engine.weigh(case)
+        return engine.weigh_each(case, told)
 
     def _routed(self, look: Look, policy: Policy, seen: Situation) -> Look:
         """Choose, then look whether there really is a way; choose again without the offers that have none.
@@ -270,15 +287,16 @@ class Watch:
         return replace(look, options=seen.options, choice=turn.choose(policy, seen), situation=seen)
 
     def _situation(
-        self, look: Look, known: Known, settings: Settings, options: Sequence[Option], spent: float, stale: bool
-    ) -> Situation:
+        self, look: Look, known: Known, settings: Settings, options: Sequence[Option], spent: float, stale: bool,
+        cap: float | None,
+    ) -> Situation:  # fmt: skip
         now = self._clock.now()
         name, provider = look.job.name, look.job.target.provider if look.job.target else ""
         refused = {o: why for o, (why, until) in list(self._refused.get(name, {}).items()) if until > now}
         short = {offer: until for (cloud, offer), until in list(self._shortages.items()) if cloud == provider}
         move = turn.move_cost(look.status, self._timing)
         seen = turn.situation(look, settings, options, known.moves, short, refused, spent, now, stale, move)
-        return replace(seen, availability=self.sighted())
+        return replace(seen, availability=self.sighted(), fleet_usd_per_hour=cap)
 
     def sighted(self) -> dict[str, Availability]:
         """Give what is known of the availability of spot offers now, by id. Kept in memory only."""
@@ -310,6 +328,12 @@ class Watch:
     def _priced(self, offers: Sequence[Offer], prices: Prices) -> list[Offer]:
         now = self._clock.now()
         return [catalog.overlay(offer, prices.discount, prices.override, now) for offer in offers]
+
+    async def _each(self, function: Callable[..., _T], jobs: Sequence[tuple[Any, ...]]) -> list[_T]:
+        """Do something for each job, a few in one go: handing one to a thread takes as long as half its guards."""
+        parts = [jobs[start : start + _IN_ONE_GO] for start in range(0, len(jobs), _IN_ONE_GO)]
+        done = await asyncio.gather(*(self._run(lambda part: [function(*one) for one in part], part) for part in parts))
+        return [one for part in done for one in part]
 
     async def _run(self, function: Callable[..., _T], *arguments: object) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)

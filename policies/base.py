@@ -1,9 +1,10 @@
 """Values: what a policy is."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from functools import cache
+from typing import Protocol, TypeGuard, runtime_checkable
 
-from policies.types import Choice, Option, Rejection, Situation
+from policies.types import Choice, Option, Rejection, Settings, Situation
 
 
 class Policy(Protocol):
@@ -27,6 +28,13 @@ class OwnPayback(Protocol):
 
 
 @runtime_checkable
+class LetsGo(Protocol):
+    """The mark of a policy whose promise rests on letting a machine go: only a VM can be, with its disk kept."""
+
+    lets_go: bool
+
+
+@runtime_checkable
 class FleetPolicy(Protocol):
     """The optional ability to look at several jobs at once, before each is decided for by itself."""
 
@@ -38,3 +46,22 @@ class FleetPolicy(Protocol):
         than the fleet's budget. A share reaches its job as ``Situation.share_usd_per_hour``, and a guard holds it; it
         is recorded with the decision, so it need not come out the same again.
         """
+
+    def cap(self, settings: Settings) -> float | None:
+        """Name the dollars an hour that all jobs of a policy may cost together: held again where a move begins."""
+
+
+def judges(policy: Policy) -> TypeGuard[OwnPayback]:
+    """Say whether a policy judges payback itself."""
+    return _can(type(policy), OwnPayback)
+
+
+def shares(policy: Policy) -> TypeGuard[FleetPolicy]:
+    """Say whether a policy shares a budget among its jobs."""
+    return _can(type(policy), FleetPolicy)
+
+
+@cache
+def _can(kind: type, ability: type) -> bool:
+    """Look once for each kind of policy: the check of a protocol takes longer than a guard over all options."""
+    return issubclass(kind, ability)

@@ -20,6 +20,8 @@ class Budget(CostPerProgress):
     likely to exceed it is taken. Without a budget it is ``cost_per_progress``.
     """
 
+    lets_go = True
+
     def choose(self, situation: Situation) -> Choice:
         """Stop when the money is gone, else be as fast as it allows."""
         if situation.budget_usd is None:

@@ -27,7 +27,7 @@ from scipy.sparse import coo_array
 from policies.cost_per_progress import CostPerProgress
 from policies.guards import LIMITS, PAYBACK_SHARE, TIMING, fits, must_leave, usd
 from policies.guards import payback as default_payback
-from policies.types import Choice, Option, Rejection, Situation
+from policies.types import Choice, Option, Rejection, Settings, Situation
 
 Floats = NDArray[np.float64]
 
@@ -58,9 +58,9 @@ class FleetBudget(CostPerProgress):
         if not situations:
             return {}
         rules = FleetOptions.model_validate(dict(situations[0].settings.extra))
-        if rules.fleet_usd_per_hour is None:
-            return {}
         budget = rules.fleet_usd_per_hour
+        if budget is None:
+            return {}
         tables = [_possible(situation) for situation in situations]
         cost = [
             _costs(situation, options, len(situations), budget)
@@ -69,6 +69,10 @@ class FleetBudget(CostPerProgress):
         rate = [np.array([o.usd_per_hour for o in options]) for options in tables]
         taken = allocate(cost, rate, budget - taken_usd_per_hour, rules.solver_seconds)
         return {s.job: float(r[o]) for s, r, o in zip(situations, rate, taken, strict=True)}
+
+    def cap(self, settings: Settings) -> float | None:
+        """Name the fleet's budget."""
+        return FleetOptions.model_validate(dict(settings.extra)).fleet_usd_per_hour
 
     def choose(self, situation: Situation) -> Choice:
         """Take the fastest option within the share; of equally fast ones the cheapest."""

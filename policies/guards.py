@@ -13,7 +13,7 @@ from datetime import timedelta
 from fnmatch import fnmatchcase
 
 from policies import quiet as quiet_times
-from policies.base import OwnPayback, Policy
+from policies.base import Policy, judges
 from policies.types import Choice, Option, Rejection, Settings, Situation
 from providers.types import Offer
 
@@ -92,13 +92,13 @@ def price(situation: Situation, option: Option) -> Rejection | None:
 
 def unavailable(situation: Situation, option: Option) -> Rejection | None:
     """Refuse an offer that the cloud's pre-flight refused."""
-    why = situation.unavailable.get(option.offer.id)
+    why = situation.unavailable.get(option.offer.id) if situation.unavailable else None
     return None if why is None else _refuse(option, "unavailable", why)
 
 
 def shortage(situation: Situation, option: Option) -> Rejection | None:
     """Refuse an offer that the cloud lately had none of."""
-    until = situation.shortages.get(option.offer.id)
+    until = situation.shortages.get(option.offer.id) if situation.shortages else None
     if until is None or until <= situation.now:
         return None
     return _refuse(option, "shortage", f"the cloud had none of it; it is tried again after {until:%H:%M} UTC")
@@ -244,6 +244,20 @@ def _takes_away(old: Offer, new: Offer) -> str | None:
     return next((name for name, had, gets in pairs if gets < had), None)
 
 
+def gaps(situation: Situation, option: Option) -> Rejection | None:
+    """Refuse to take anything away while observations are known to be missing: they might have shown the need for it.
+
+    So losing observations never adds a move down (FAULTS I7). Yields to need: then a move gives what is lacking.
+    """
+    if not situation.missing or must_leave(situation):
+        return None
+    less = _takes_away(situation.stay.offer, option.offer)
+    if less is None:
+        return None
+    rows = f"{situation.missing} of the newest observations are missing"
+    return _refuse(option, "gaps", f"{rows}, and it would get less {less}")
+
+
 def checkpoint(situation: Situation, option: Option) -> Rejection | None:
     """Refuse to move a job that cannot save its work. A killed job has nothing left to save."""
     needless = situation.settings.checkpoint == "not_needed" or situation.killed
@@ -341,6 +355,7 @@ LIMITS: tuple[Guard, ...] = (
     budget,
     usd_total,
     stale,
+    gaps,
     checkpoint,
     finish,
 )
@@ -391,14 +406,24 @@ def decide(policy: Policy, situation: Situation) -> Choice:
     A policy that answers with something it was not given is overruled: nothing changes. One that stays where the job
     does not fit, although an allowed option does, is overruled as well. What the policy raises goes through.
     """
-    last = policy.payback if isinstance(policy, OwnPayback) else payback
+    left, choice = _decided(policy, situation)
+    return _explain(situation, left, choice)
+
+
+def preferred(policy: Policy, situation: Situation) -> Choice:
+    """Decide as ``decide`` does, without saying what became of the other options."""
+    return replace(_decided(policy, situation)[1], rejected=())
+
+
+def _decided(policy: Policy, situation: Situation) -> tuple[Thinned, Choice]:
+    last = policy.payback if judges(policy) else payback
     left = thin(situation, LIMITS, last)
     if not left.ready and must_leave(situation):
         left = _least_bad(situation, left)
     choice = _ask(policy, situation, left)
     if situation.settings.capacity.on_shortage == "wait" and not must_leave(situation):
         choice = _wait_for_wished(policy, situation, choice, last)
-    return _explain(situation, left, choice)
+    return left, choice
 
 
 def _ask(policy: Policy, situation: Situation, left: Thinned) -> Choice:
@@ -406,7 +431,8 @@ def _ask(policy: Policy, situation: Situation, left: Thinned) -> Choice:
     choice = policy.choose(replace(situation, options=(stay, *left.ready), later=left.later))
     if situation.release is not None and choice.option == situation.release:
         return _released(situation, choice)
-    if not any(choice.option is given or choice.option == given for given in (stay, *left.ready)):
+    given = (stay, *left.ready)
+    if not any(choice.option is one for one in given) and choice.option not in given:
         taken = choice.option.offer.id
         return Choice(
             stay, f"no change, because the policy {situation.settings.kind} took {taken}, which it was not given"
@@ -453,9 +479,10 @@ def _wait_for_wished(policy: Policy, situation: Situation, choice: Choice, last:
 def _explain(situation: Situation, left: Thinned, choice: Choice) -> Choice:
     said = {one.offer: one for one in (*choice.rejected, *left.rejected)}
     chosen = choice.option
+    taken = next((option for option in situation.options if option is chosen), None)
     rejected: list[Rejection] = []
     for option in situation.options:
-        if option is chosen or option == chosen:
+        if option is taken or (taken is None and option == chosen):
             continue
         must = _left(situation) if option.stays else None
         rejected.append(must or said.get(option.offer.id) or _lost(option, chosen))

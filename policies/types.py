@@ -176,9 +176,11 @@ class Situation:
     ``pace.per_sample_s``, where the job has shown how its step time grows with its batch. ``release`` is the option of
     stopping the machine for good after a checkpoint, ``None`` where there is nothing to stop; only a policy that reads
     it can take it.
-    ``share_usd_per_hour`` is this job's part of what its fleet may spend an hour, where its policy shares.
+    ``share_usd_per_hour`` is this job's part of ``fleet_usd_per_hour``, what its fleet may spend an hour, where its
+    policy shares.
     ``began`` is when the job was registered, ``done`` the share of its steps that is behind it, ``availability`` what
     was seen of spot offers, by id. ``reclaimed``: the cloud has said that it takes the present machine back.
+    ``missing`` is how many observations are known to be lost from those behind the options.
     """
 
     job: str
@@ -200,10 +202,12 @@ class Situation:
     budget_usd: float | None = None
     release: Option | None = None
     share_usd_per_hour: float | None = None
+    fleet_usd_per_hour: float | None = None
     began: datetime | None = None
     done: float | None = None
     availability: Mapping[str, Availability] = field(default_factory=dict)
     reclaimed: bool = False
+    missing: int = 0
 
     @property
     def stay(self) -> Option:

@@ -153,6 +153,8 @@ def overlay(offer: Offer, discount: Mapping[str, float], override: Mapping[str, 
     discounts that match only that with the longest pattern counts; they do not add up. An offer without a price stays
     without one under a discount. Raises ``ValueError`` for a share outside 0 to 1.
     """
+    if not discount and not override:
+        return offer
     for name in _names(offer.id):
         if name in override:
             named = _ID.fullmatch(name)

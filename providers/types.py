@@ -44,7 +44,8 @@ class Offer:
 
     ``resources`` are those of one node, attached GPUs included; ``price`` is for all nodes together and is ``None``
     while no sourced price is known (such an offer is listed, and refused by every policy). ``attached_gpus`` is not
-    zero only where the cloud attaches GPUs to a machine type that has none of its own (GCE N1).
+    zero only where the cloud attaches GPUs to a machine type that has none of its own (GCE N1). ``id`` names the offer:
+    ``provider/place/[Nx ]type[+KxGPU][@spot]``, the form that allow lists match.
     """
 
     provider: str
@@ -56,14 +57,15 @@ class Offer:
     nodes: int = 1
     attached_gpus: int = 0
     buying: Buying = "on_demand"
+    id: str = field(init=False, repr=False, compare=False)
 
-    @property
-    def id(self) -> str:
-        """Name the offer: ``provider/place/[Nx ]type[+KxGPU][@spot]``, the form that allow lists match."""
+    def __post_init__(self) -> None:
+        """Write the name once: a decision asks each of hundreds of offers for it several times."""
         count = f"{self.nodes}x " if self.nodes > 1 else ""
         attached = f"+{self.attached_gpus}x{self.resources.gpu_model}" if self.attached_gpus else ""
         way = "" if self.buying == "on_demand" else f"@{self.buying}"
-        return f"{self.provider}/{self.zone or self.region}/{count}{self.machine_type}{attached}{way}"
+        name = f"{self.provider}/{self.zone or self.region}/{count}{self.machine_type}{attached}{way}"
+        object.__setattr__(self, "id", name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from api.problems import Problem
 from api.schemas import JobIn, JobPatch
 from daemon.store.base import Conflict
 from daemon.types import Job, JobStatus
+from policies.base import LetsGo
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -39,6 +40,19 @@ def policy_for(wanted: str | None, policies: Policies) -> str:
     raise Problem(422, f"the job names no policy and there is no default - take one of: {listed}")
 
 
+def _stoppable(job: Job, policies: Policies) -> None:
+    """Refuse a group under a policy whose hard stop needs a VM: its nodes' disks would go, and the work with them."""
+    if job.target is None or job.target.kind == "vm":
+        return
+    settings, policy = policies.get(job.policy)
+    if isinstance(policy, LetsGo) and policy.lets_go:
+        raise Problem(
+            422, f"policy '{settings.name}' ({settings.kind}) stops a job for good when its money is spent, and a"
+            f" {job.target.kind} cannot be stopped with its disks kept - take a policy of another kind"
+            " with limits.usd_total, which refuses dearer hours, or a VM as the target",
+        )  # fmt: skip
+
+
 @router.post("", status_code=201)
 async def add(sent: JobIn, given: Given, who: Operator, response: Response, key: Key = None) -> JobOut:
     """Register a job. With an ``Idempotency-Key`` a repetition gives the job that the first one made."""
@@ -53,6 +67,7 @@ async def add(sent: JobIn, given: Given, who: Operator, response: Response, key:
 def _add(sent: JobIn, given: Services, who: Caller, key: str | None) -> tuple[Job, JobStatus]:
     values: dict[str, Any] = {**sent.values(), "policy": policy_for(sent.policy, given.policies)}
     job = Job(**{"registered_at": given.clock.now(), **values})
+    _stoppable(job, given.policies)
     made = given.store.jobs.add(job, key)
     if made.name != job.name:
         raise Problem(409, f"this Idempotency-Key registered '{made.name}' - take a new key for '{job.name}'")
@@ -92,6 +107,8 @@ def _change(name: str, sent: JobPatch, given: Services, who: Caller) -> tuple[Jo
         # A token is for the hook that it was given with: another one must not be told it.
         values.setdefault("hook_token", None)
     changed = replace(job, **values)
+    if values.keys() & {"policy", "target"}:
+        _stoppable(changed, given.policies)
     given.store.jobs.replace(changed)
     given.store.audit.note(who.name, "job changed", name, {"fields": sorted(values)})
     return changed, status

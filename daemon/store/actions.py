@@ -1,13 +1,13 @@
 """Edge: actions under way and their calls. Every write passes the lease's fence in its own transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
 from sqlalchemy import Connection, func, select, update
 from sqlmodel import col
 
-from daemon.store import decisions
+from daemon.store import decisions, fleets
 from daemon.store.audit import Audit
 from daemon.store.base import Conflict, Missing, OverBudget, Stale
 from daemon.store.codec import dumps, loads
@@ -32,9 +32,10 @@ class Actions:
     def open(self, action: Action) -> Action:
         """Commit an intent and mark its decision "acting" in one unit.
 
-        At most one open action a target: a second raises ``Conflict``. The very same action again is returned as it
-        was kept, so that an unknown commit may be repeated. Raises ``Stale`` if the lease is lost or the decision is
-        over, ``Missing`` if there is no such decision or job.
+        At most one open action a target: a second raises ``Conflict``. A budget or a fleet's cap that would be
+        exceeded raises ``OverBudget``. The very same action again is returned as it was kept, so that an
+        unknown commit may be repeated. Raises ``Stale`` if the lease is lost or the decision is over, ``Missing`` if
+        there is no such decision or job.
         """
         with self._database.write() as connection:
             kept = _stamped(action, self._fence.check(connection, action.job))
@@ -46,6 +47,7 @@ class Actions:
                 raise Stale(f"decision {action.decision} is {before.status} - decide again")
             _reserve(connection, kept)
             self._insert(connection, kept)
+            fleets.claim(self._database, connection, kept)
             decisions.set_status(connection, action.decision, "acting")
             self._note(connection, "action opened", kept, before="")
         return kept
@@ -68,10 +70,16 @@ class Actions:
             changed = update(ActionRow).where(col(ActionRow.id) == action.id)
             connection.execute(changed.where(col(ActionRow.version) == action.version).values(**_columns(kept)))
             if action.closed:
+                fleets.settle(self._database, connection, kept)
                 decisions.set_status(connection, action.decision, cast(DecisionStatus, action.stage))
             if before.stage != action.stage:
                 self._note(connection, "action moved on", kept, before=before.stage)
         return kept
+
+    def costs(self, fleet: str, usd_per_hour: Mapping[str, float]) -> None:
+        """Keep what jobs of a fleet cost an hour now, by name; what an open action has claimed stays."""
+        with self._database.write() as connection:
+            fleets.note(self._database, connection, fleet, usd_per_hour)
 
     def unfinished(self) -> Sequence[Action]:
         """List open actions, oldest first."""

@@ -42,7 +42,7 @@ class Conflict(StoreError):
 
 
 class OverBudget(Conflict):
-    """What the job has spent, its open actions have set aside and this one exceed its budget; nothing was written."""
+    """What is spent or set aside and this action exceed the job's budget or its fleet's cap; nothing was written."""
 
 
 class Missing(StoreError):
@@ -172,7 +172,8 @@ class ActionStore(Protocol):
 
         At most one open action a target: a second raises ``Conflict`` (a partial unique index holds it). With a
         ``budget_usd``, raises ``OverBudget`` where the job's charges, what its open actions have reserved and this
-        one's ``reserved_usd`` exceed it. A closed action sets nothing aside.
+        one's ``reserved_usd`` exceed it. A closed action sets nothing aside. With a ``claim``, the same where
+        the jobs of its fleet, each at what it costs or has claimed, come to more than the cap.
         """
 
     def save(self, action: Action) -> Action:
@@ -180,6 +181,9 @@ class ActionStore(Protocol):
 
         A closed stage also marks the decision (done, rolled_back, cancelled, needs_human).
         """
+
+    def costs(self, fleet: str, usd_per_hour: Mapping[str, float]) -> None:
+        """Keep what jobs of a fleet cost an hour now, by name; what an open action has claimed stays."""
 
     def unfinished(self) -> Sequence[Action]:
         """List open actions, oldest first."""

@@ -41,6 +41,7 @@ class Run:
     """A run and the step below which its rows still count: a newer run has done again what lies above."""
 
     number: int
+    name: str
     rows: int
     first_step: int
     first_seq: int
@@ -81,7 +82,13 @@ class Reader:
         _fill(connection, list(readings.values()), window)
         known = {job: _history(job, heads.get(job), readings[job].blocks, window) for job in jobs}
         finished = self._earlier(connection, [job for job, _ in heads.values()])
-        return {job: replace(one, earlier=_beside(one, finished)) for job, one in known.items()}
+        return {
+            job: replace(
+                one, earlier=_beside(one, finished),
+                missing=missing(readings[job].blocks, window, heads[job][1]) if job in heads else 0,
+            )
+            for job, one in known.items()
+        }  # fmt: skip
 
     def _earlier(self, connection: Connection, jobs: Sequence[Job]) -> list[History]:
         """Read the finished jobs of these owners and groups, newest first."""
@@ -144,7 +151,7 @@ def _runs(connection: Connection, jobs: Sequence[str]) -> dict[str, list[Run]]:
 
 def _run(row: Found, below: int) -> Run:
     names, offers = tuple(json.loads(row.names)), tuple(json.loads(row.offers))
-    return Run(row.number, row.rows, row.first_step, row.first_seq, row.last_seq, below, names, offers)
+    return Run(row.number, row.run, row.rows, row.first_step, row.first_seq, row.last_seq, below, names, offers)
 
 
 def _fill(connection: Connection, readings: Sequence[_Reading], window: int) -> None:
@@ -200,6 +207,7 @@ def _observations() -> Query:
         ObservationRow.diverged,
         ObservationRow.offer,
         ObservationRow.values,
+        ObservationRow.seq,
     )
     statement: Query = select(*(col(one) for one in chosen))
     return statement.order_by(col(ObservationRow.run), col(ObservationRow.seq))
@@ -256,6 +264,27 @@ def _history(job: str, head: tuple[Job, JobStatus] | None, blocks: Sequence[Bloc
         group=settings.group if settings else None,
         diverged=bool(blocks and blocks[-1].rows[-1][4]),
     )
+
+
+def missing(blocks: Sequence[Block], window: int, status: JobStatus) -> int:
+    """Count the rows known to be lost from among the newest: rows of one run are numbered with one stride.
+
+    What was once heard is kept beside the rows, so the loss of any is seen: of one within by the distance of its
+    neighbours, of the first of a run and of the newest by the numbers these had. Not seen are rows that were lost
+    before a restart, and those before the first that was ever heard.
+    """
+    if not blocks:
+        return 0
+    numbers = [np.array([row[7] for row in block.rows], np.int64) for block in blocks]
+    apart = np.concatenate([np.diff(seqs) for seqs in numbers])
+    stride = min([*apart.tolist(), *([status.stride] if status.stride else [])], default=1)
+    ends = apart.tolist()
+    if sum(map(len, numbers)) < window:
+        ends += [int(seqs[0]) - block.run.first_seq + stride for block, seqs in zip(blocks, numbers, strict=True)]
+    newest = blocks[-1].run
+    told = status.next_seq - 1 if status.run == newest.name else newest.last_seq
+    ends.append(max(newest.last_seq, told) - int(numbers[-1][-1]) + stride)
+    return sum(math.ceil(distance / stride) - 1 for distance in ends)
 
 
 def _ascending(step: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import Connection, Text, bindparam, delete, insert, select, update
 from sqlmodel import col
 
+from daemon.store import fleets
 from daemon.store.base import Conflict, Missing
 from daemon.store.codec import dumps, loads
 from daemon.store.database import Database, Query, micros
@@ -55,6 +56,7 @@ class Jobs:
         with self._database.write() as connection:
             if connection.execute(statement).rowcount == 0:
                 raise _missing(job.name)
+            fleets.leave(connection, job.name, job.policy)
 
     def remove(self, name: str) -> None:
         """Delete a job, its telemetry, forecasts, drift and status; decisions, outcomes and charges stay.

@@ -174,6 +174,22 @@ class ActionRow(Row, table=True):
     value: str = Field(sa_column=_words())
 
 
+class FleetRow(Row, table=True):
+    """A fleet under one hourly cap. Its row is locked while one of its jobs claims a part."""
+
+    __tablename__ = "fleets"
+    name: str = Field(sa_column=Column(Text, primary_key=True))
+
+
+class RateRow(Row, table=True):
+    """What a job of a fleet costs an hour, or has claimed while an action of it is open."""
+
+    __tablename__ = "rates"
+    job: str = Field(sa_column=_of_job())
+    fleet: str = Field(sa_column=Column(Text, nullable=False, index=True))
+    usd_per_hour: float = Field(sa_column=Column(Double, nullable=False))
+
+
 class CallRow(Row, table=True):
     """One call to a cloud."""
 

@@ -36,7 +36,9 @@ def encode(value: object) -> Json:
         case list() | tuple():
             return [encode(item) for item in value]
         case _ if is_dataclass(value):
-            plain: dict[str, Json] = {field.name: encode(getattr(value, field.name)) for field in fields(value)}
+            plain: dict[str, Json] = {
+                field.name: encode(getattr(value, field.name)) for field in fields(value) if field.init
+            }
             return {"is": type(value).__name__, **plain}
         case _:
             raise TypeError(f"a {type(value).__name__} cannot be written as JSON")
@@ -91,7 +93,7 @@ def _decode_dataclass(kind: Any, data: Any, where: str) -> Any:
     if data.get("is", kind.__name__) != kind.__name__:
         raise Invalid(f"{where or 'value'} must be a {kind.__name__}, not a {data['is']}")
     hints = _hints(kind)
-    known = {field.name: field for field in fields(kind)}
+    known = {field.name: field for field in fields(kind) if field.init}
     strange = sorted(set(data) - set(known) - {"is"})
     if strange:
         raise Invalid(f"{where or kind.__name__} has no {', '.join(strange)} - it has {', '.join(known)}")

@@ -188,7 +188,10 @@ def test_an_edit_of_a_policy_is_held_against_what_was_decided(run: Any, world: W
     assert "An estimate." in drawn
     told = json.loads(run("policy", "diff", str(edited), "--days", "3", "--json").stdout)
     assert told["differences"][0]["before"].endswith("medium")
-    assert told["jobs"][0]["spent_usd"] == 0.4
+    assert told["jobs"][0]["spent_usd"] == told["spent_usd"] == 0.4
+    assert told["usd"] == told["jobs"][0]["usd"]
+    assert told["usd"]["low"] <= told["usd"]["mean"] <= told["usd"]["high"]
+    assert "altogether $0.40 spent, and " in " ".join(drawn.split())
     edited.write_text("scaleahead: 1\npolicies:\n  default: {kynd: x}\n")
     bad = run("policy", "diff", str(edited))
     assert bad.returncode == 1

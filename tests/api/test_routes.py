@@ -9,6 +9,8 @@ import pytest
 import structlog
 from openapi_spec_validator import validate
 
+from policies.budget import Budget
+from policies.types import Settings
 from tests.api.conftest import Browser, World
 
 PROBLEM = "application/problem+json"
@@ -58,6 +60,21 @@ async def test_a_job_in_the_middle_of_an_action_is_removed_after_it(api: Browser
     assert world.store.jobs.kept["bert-large"].state == "deleting"
     assert world.loop.told == [("changed", "bert-large")]
     assert (await api.call("PATCH", "/v1/jobs/bert-large", {"state": "paused"})).status == 409
+
+
+@pytest.mark.parametrize(("kind", "answer"), [("vm", 201), ("group", 422), ("pool", 422)])
+async def test_only_a_machine_that_can_be_stopped_is_taken_under_a_budget(
+    api: Browser, world: World, monkeypatch: pytest.MonkeyPatch, kind: str, answer: int
+):
+    target = {"provider": "aws", "kind": kind, "id": "workers", "zone": "a"}
+    assert (await api.post("/v1/jobs", {**JOB, "name": "free", "target": target})).status == 201
+    held = (Settings("default", "budget", "v1"), Budget())
+    monkeypatch.setattr(world.book, "get", lambda name: held)
+    made = await api.post("/v1/jobs", {**JOB, "target": target})
+    assert made.status == answer
+    moved = await api.call("PATCH", "/v1/jobs/free", {"policy": "default"})
+    assert moved.status == (422 if answer == 422 else 200)
+    assert answer == 201 or "cannot be stopped with its disks kept - take" in made.json()["detail"]
 
 
 async def test_an_idempotency_key_makes_one_job(api: Browser, world: World):

@@ -8,9 +8,10 @@ import asyncio
 import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from types import SimpleNamespace
 from typing import cast
 
@@ -31,12 +32,22 @@ from providers.base import Provider
 from providers.clock import SystemClock
 from providers.types import Allocation, InPlace, Offer, Route, Target
 
+REPLICAS = 2
+TIMES = ("sweep_seconds", "sweep_cpu_seconds")
 JOBS, BATCH, OFFERS, SETTINGS = 10_000, 500, 12, 20
 TRAJECTORIES, POINTS, ROWS = 64, 32, 64
 
 
 def measure(jobs: int = JOBS) -> dict[str, float]:
-    """Time the whole sweep, wall and processor."""
+    """Time the whole sweep: in one process, and divided between two, as two replicas on two cores divide it."""
+    alone = sweep(jobs)
+    with ProcessPoolExecutor(REPLICAS, get_context("spawn")) as pool:
+        parts = list(pool.map(sweep, [jobs // REPLICAS] * REPLICAS))
+    return alone | {f"{REPLICAS}_processes_{name}": max(part[name] for part in parts) for name in TIMES}
+
+
+def sweep(jobs: int) -> dict[str, float]:
+    """Sweep over some jobs in this process: seconds by the wall and of the processor, and how many would move."""
     now = datetime.now(UTC)
     offers = [offer for offer in catalog.load().offers() if offer.price is not None and not offer.resources.gpus]
     chance = np.random.default_rng(0)

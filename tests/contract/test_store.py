@@ -20,7 +20,7 @@ from daemon.store.base import Busy, Conflict, Missing, OverBudget, Stale, Store,
 from daemon.store.database import micros
 from daemon.store.lease import awake
 from daemon.store.open import open_store
-from daemon.types import Charge, Checkpoint, Declared, Drift, Forecast, JobStatus, Outcome
+from daemon.types import Charge, Checkpoint, Claim, Declared, Drift, Forecast, JobStatus, Outcome
 from providers.clock import VirtualClock
 from providers.types import Operation
 from tests.daemon.store.values import NOW, action, call, decision, job, later, report, row, situation, status
@@ -270,6 +270,39 @@ def test_the_window_holds_the_newest_rows_of_each_job(store: Store) -> None:
         store.telemetry.append(report("r", *rows, of=f"j{number}"), None, status())
     read = store.telemetry.histories([f"j{number}" for number in range(5)], window=4)
     assert [one.step.tolist() for one in read.values()] == [list(range(6 + n, 10 + n)) for n in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("lost", "expected"),
+    [((), 0), ((4,), 0), ((10,), 1), ((8, 12, 14), 3), ((19,), 1), ((18, 19), 2), ((6,), 0)],
+    ids=[
+        "none",
+        "before the window",
+        "one within",
+        "every second",
+        "the newest",
+        "the two newest",
+        "the window moves on",
+    ],
+)
+def test_rows_that_are_lost_from_the_window_are_counted(
+    store: Store, url: str, lost: tuple[int, ...], expected: int
+) -> None:
+    store.jobs.add(job())
+    rows = [row("r", 2 * seq + 1, seq) for seq in range(20)]
+    store.telemetry.append(report("r", *rows), None, status(run="r", next_seq=40, stride=2))
+    execute(url, *(f"DELETE FROM observations WHERE step = {step}" for step in lost))
+    assert store.telemetry.histories(["bert"], window=13)["bert"].missing == expected
+
+
+def test_the_first_rows_of_a_run_are_missed_unless_they_were_pruned(store: Store, url: str) -> None:
+    store.jobs.add(job())
+    rows = [row("r", seq, seq) for seq in range(20)]
+    store.telemetry.append(report("r", *rows), None, status(run="r", next_seq=20, stride=1))
+    store.retention.prune(15)
+    assert store.telemetry.histories(["bert"])["bert"].missing == 0
+    execute(url, "DELETE FROM observations WHERE step IN (5, 6)")
+    assert store.telemetry.histories(["bert"])["bert"].missing == 2
 
 
 def test_declared_changes_are_joined_and_the_reported_ones_win(store: Store) -> None:
@@ -889,6 +922,60 @@ def test_a_closed_action_sets_nothing_aside(acting: Store) -> None:
     acting.actions.open(action("a-2", "d-2", "vm-2", reserved_usd=6.0, budget_usd=10.0))
 
 
+@pytest.fixture
+def fleet(store: Store) -> Store:
+    """Eight jobs at a dollar an hour each, with a decision on each."""
+    for number in range(8):
+        store.jobs.add(job(f"j{number}"))
+        store.decisions.add(decision(f"d-{number}", f"j{number}"))
+    store.actions.costs("default", {f"j{number}": 1.0 for number in range(8)} | {"ghost": 99.0})
+    return store
+
+
+def claiming(number: int, after: float, cap: float | None = 12.0, before: float = 1.0) -> Any:
+    claim = Claim("default", cap, before, after)
+    return action(f"a-{number}", f"d-{number}", f"vm-{number}", job=f"j{number}", claim=claim)
+
+
+def test_jobs_at_once_do_not_exceed_the_cap_of_their_fleet(fleet: Store, url: str, clock: VirtualClock) -> None:
+    """They cost $8 of $12 an hour; each move takes one from $1 to $2.50, so that two are let through."""
+    other = open_store(url, clock, busy_seconds=20)
+    stores = (fleet, other)  # as two replicas are
+    results = race(8, lambda number: stores[number % 2].actions.open(claiming(number, 2.5)))
+    other.close()
+    refused = [one for one in results if isinstance(one, OverBudget)]
+    assert (len(refused), len(fleet.actions.unfinished())) == (6, 2)
+    assert str(refused[0]).startswith("the jobs of default cost or have claimed ")
+
+
+def test_what_an_open_action_has_claimed_is_not_noted_away(fleet: Store) -> None:
+    first = fleet.actions.open(claiming(0, 5.0))
+    fleet.actions.costs("default", {"j0": 1.0})
+    with pytest.raises(OverBudget):
+        fleet.actions.open(claiming(1, 1.5))
+    fleet.actions.open(claiming(1, 0.5, cap=None))  # cheaper hours are always allowed
+    fleet.actions.save(replace(first, stage="cancelled"))
+    fleet.actions.open(claiming(2, 5.0))
+
+
+@pytest.mark.parametrize(
+    ("stage", "left"),
+    [("done", 0.0), ("rolled_back", 4.0), ("cancelled", 4.0), ("released", 5.0), ("needs_human", 0.0)],
+)
+def test_a_closed_action_leaves_what_its_job_costs_then(fleet: Store, stage: Any, left: float) -> None:
+    first = fleet.actions.open(claiming(0, 5.0))
+    fleet.actions.save(replace(first, stage=stage))
+    with pytest.raises(OverBudget):
+        fleet.actions.open(claiming(1, 1.0 + left + 0.01))
+    fleet.actions.open(claiming(1, 1.0 + left))
+
+
+def test_a_job_that_leaves_its_fleet_counts_no_more(fleet: Store) -> None:
+    fleet.jobs.replace(replace(job("j0"), policy="another"))
+    fleet.jobs.remove("j1")
+    fleet.actions.open(claiming(2, 7.0))
+
+
 def test_without_a_budget_nothing_is_counted(acting: Store) -> None:
     acting.ledger.charge([Charge("bert", "x", NOW, 3600, 500.0)])
     acting.actions.open(action(reserved_usd=6.0))
@@ -902,6 +989,8 @@ def test_a_database_of_the_first_version_keeps_its_decisions(url: str, clock: Vi
     opened.close()
     execute(
         url,
+        "DROP TABLE rates",
+        "DROP TABLE fleets",
         "DROP INDEX ix_decisions_at_us",
         "ALTER TABLE decisions DROP COLUMN record",
         "ALTER TABLE decisions DROP COLUMN at_us",

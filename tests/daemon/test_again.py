@@ -86,6 +86,7 @@ def test_an_edit_that_forbids_a_move_is_listed_with_what_it_would_have_cost():
     assert (job.spent_usd, job.differs_at) == (4.0, NOW)
     assert job.usd.mean == pytest.approx(4.0 + 1.0)
     assert job.usd.low <= job.usd.mean <= job.usd.high
+    assert (found.spent_usd, found.usd) == (job.spent_usd, job.usd)
 
 
 def test_a_move_that_was_only_recommended_counts_as_staying():

@@ -3,16 +3,19 @@
 import math
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import cast
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from daemon import engine, speed
 from daemon.forecast.base import Horizon
 from daemon.forecast.persist import Persist
-from daemon.types import Floats, History
+from daemon.store.database import Found
+from daemon.store.history import NO_CUT, Block, Run, missing
+from daemon.types import Floats, History, JobStatus
 from policies import guards
 from policies.base import Policy
 from policies.config import policy_of
@@ -49,7 +52,7 @@ def choice(policy: Policy, kind: str, history: History, floor: float, cap: float
         forecast, HERE, [engine.Candidate(one) for one in OFFERS if one is not HERE], rules, NOW,
         speeds=speed.learn(history, HERE), memory_floor_gib=floor,
     )  # fmt: skip
-    seen = Situation("job", NOW, rules, engine.weigh(case).options, memory_floor_gib=floor)
+    seen = Situation("job", NOW, rules, engine.weigh(case).options, memory_floor_gib=floor, missing=history.missing)
     return guards.decide(policy, seen).option
 
 
@@ -96,3 +99,39 @@ def test_deleting_observations_never_takes_memory_that_the_job_has_shown_to_need
     )
     taken = choice(policy_of(kind, installed()), kind, thinned, max(memory), None)
     assert taken.stays or taken.offer.resources.memory_gib >= max(memory)
+
+
+@given(st.lists(st.floats(0.1, 70.0), min_size=2, max_size=12), st.floats(0.5, 60.0), st.data())
+@example([7.0, *[1.0] * 40], 10.0, None)
+@settings(max_examples=40, deadline=None)
+def test_deleting_observations_never_adds_a_move_down(
+    kind: str, memory: list[float], seconds: float, data: st.DataObject | None
+) -> None:
+    """Rows are numbered, so that a hole is seen, and a history with holes never leads to less of anything."""
+    size = len(memory)
+    rows = range(1, size + 1)
+    kept = sorted(data.draw(st.sets(st.sampled_from(rows), min_size=1))) if data else list(rows[1:])
+    store = Rows(rows)
+    whole, thinned = (
+        replace(run(np.array([memory[row - 1] for row in some], dtype=np.float64), np.full(len(some), 1.0), seconds),
+                missing=store.missing(some)) for some in (list(rows), kept)
+    )  # fmt: skip
+    assert (thinned.missing > 0) == (kept != list(rows))
+    assert whole.missing == 0
+    policy = policy_of(kind, installed())
+    before, after = (choice(policy, kind, one, 0.0, None).offer.resources for one in (whole, thinned))
+    down = after.memory_gib < HERE.resources.memory_gib
+    assert not down or before.memory_gib < HERE.resources.memory_gib
+
+
+class Rows:
+    """A run as the store keeps it, of which some rows are read."""
+
+    def __init__(self, seqs: range) -> None:
+        self.run = Run(1, "r", len(seqs), 0, seqs[0], seqs[-1], NO_CUT, (), ("",))
+        self.status = JobStatus(run="r", next_seq=seqs[-1] + 1, stride=1)
+
+    def missing(self, seqs: list[int]) -> int:
+        return missing(
+            [Block(self.run, [cast(Found, (1, seq, 0, None, 0, 0, b"", seq)) for seq in seqs])], 256, self.status
+        )

@@ -121,6 +121,34 @@ def test_deadline_and_budget_are_chances_over_the_trajectories() -> None:
     assert found.options[0].over_budget == 1.0
 
 
+def test_doubt_about_a_speed_must_be_paid_back_too() -> None:
+    """The machine is known to be twice as fast, or twice as fast as far as the data sheets tell."""
+    flat = growing(at=99, k=64)
+    here, there = (
+        offer(name, usd, 64, gpus=1, gpu_model=model, gpu_memory_gib=16.0)
+        for name, usd, model in (("old", 1.0, "T4"), ("new", 1.5, "V100"))
+    )
+    seen = replace(
+        case(flat, current=here), candidates=[Candidate(there)], forecast=forecast(flat, steps=1000),
+    )  # fmt: skip
+    guessed = weigh(seen).options[1]
+    factor, doubt = seen.speeds.factors(here, [here, there])
+    known = weigh(replace(seen, speeds=Speeds(observed={there.id: float(factor[1])}))).options[1]
+    assert (doubt > 0).tolist() == [False, True]
+    assert guessed.hours.quantile(0.5) == pytest.approx(known.hours.quantile(0.5), rel=0.2)
+    assert guessed.saving.quantile(0.2) < known.saving.quantile(0.2) < guessed.saving.quantile(0.8)
+    lone = replace(seen.forecast, probability=np.ones(1), paths={n: p[:1] for n, p in seen.forecast.paths.items()},
+                   deviations={})  # fmt: skip
+    one = weigh(replace(seen, forecast=lone)).options[1]
+    assert one.saving.quantile(0.2) == pytest.approx(guessed.saving.quantile(0.2), rel=0.5)
+    assert one.saving.quantile(0.2) < one.saving.mean
+
+
+def test_where_speed_is_known_nothing_is_drawn() -> None:
+    found = weigh(case(growing(at=99)))
+    assert found.options[0].hours.deciles[0] == found.options[0].hours.deciles[-1]
+
+
 def test_spot_is_charged_for_its_interruptions() -> None:
     cheap = replace(MIDDLE, buying="spot")
     seen = case(growing(at=99), current=LARGE, candidates=[Candidate(cheap)])
@@ -154,7 +182,7 @@ def test_without_step_times_only_staying_is_known() -> None:
 
 def _brute_force(c: Case) -> float:
     """The least objective over every sequence of offers, by trying each."""
-    table = engine._tabulate(c)
+    table = engine._tabulate(c, engine._machines(c))
     p = c.forecast.probability
     vot = c.settings.value_of_time_usd_per_hour
     hours = (p @ table.seconds)[:, None] * table.factor / 3600
@@ -186,7 +214,7 @@ def test_the_programme_equals_brute_force(memory: list[float], prices: list[floa
         forecast(path), offers[0], [Candidate(o) for o in offers[1:]],
         replace(SETTINGS, value_of_time_usd_per_hour=vot), NOW,
     )  # fmt: skip
-    table = engine._tabulate(c)
+    table = engine._tabulate(c, engine._machines(c))
     value, follow = engine._programme(c, table)
     assert value[0, 0] == pytest.approx(_brute_force(c), rel=1e-9)
     assert follow.shape == (len(memory), 3)
@@ -216,7 +244,9 @@ def test_options_are_sane_for_any_forecast(memory: list[float], seconds: float, 
         return replace(o, price=replace(o.price, usd_per_hour=o.price.usd_per_hour * cut))
 
     cut_case = replace(c, current=cheaper(c.current), candidates=[Candidate(cheaper(x.offer)) for x in c.candidates])
-    full, less = (engine._programme(one, engine._tabulate(one))[0][0, 0] for one in (c, cut_case))
+    full, less = (
+        engine._programme(one, engine._tabulate(one, engine._machines(one)))[0][0, 0] for one in (c, cut_case)
+    )
     assert less <= full + 1e-9
 
 

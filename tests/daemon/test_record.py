@@ -1,6 +1,7 @@
 """What the loop keeps of its decisions, replayed from the store; fleets, budgets and the money of moves."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from daemon import again
 from daemon.bill import Bill
 from daemon.schedule import chores
-from daemon.types import CallRecord
+from daemon.types import CallRecord, Claim
 from policies.config import policy_of
 from policies.kinds import installed
 from providers.simulated.state import Barrier
@@ -121,6 +122,7 @@ async def test_a_fleet_keeps_its_hourly_budget(scene: Scene) -> None:
     moving = scene.store.actions.unfinished()
     assert len(moving) == 1
     assert moving[0].new.id == LARGE.id
+    assert moving[0].claim == Claim("default", 0.66, pytest.approx(0.2), pytest.approx(0.25))
     (stayed, *_) = [d for n in ("a", "b", "c") for d in scene.store.decisions.of(n) if d.status == "no_change"]
     assert {one.limit for one in stayed.rejected} >= {"share"}
     assert stayed.situation is not None
@@ -128,6 +130,22 @@ async def test_a_fleet_keeps_its_hourly_budget(scene: Scene) -> None:
     for name in {"a", "b", "c"} - {moving[0].job}:
         await scene.say(name, 15.9)
         await scene.loop.turn([name])  # alone, the others counted
+    assert len(scene.store.actions.unfinished()) == 1
+
+
+async def test_what_this_process_does_not_know_of_still_counts_in_a_fleet(scene: Scene) -> None:
+    """Another replica has claimed for a job of the same fleet between this one's decision and its intent."""
+    write(scene, "kind: fleet_budget\n    fleet_usd_per_hour: 0.66")
+    await scene.add("a")
+    scene.store.jobs.add(replace(scene.store.jobs.get("a")[0], name="theirs"))
+    scene.store.actions.costs("default", {"theirs": 0.42})
+    await scene.say("a", 15.9, rows=2)
+    await scene.loop.turn(["a"])
+    assert not scene.store.actions.unfinished()
+    assert [one.status for one in scene.store.decisions.of("a")] == ["cancelled"]
+    scene.store.actions.costs("default", {"theirs": 0.40})
+    await scene.say("a", 15.9)
+    await scene.loop.turn(["a"])
     assert len(scene.store.actions.unfinished()) == 1
 
 

@@ -76,6 +76,7 @@ def test_each_limit_refuses_by_its_name(moved: Option, limits: Limits, expected:
         ({"memory_floor_gib": 65.0}, "memory_floor"),
         ({"gpu_memory_floor_gib": 17.0}, "memory_floor"),
         ({"stale": True}, "stale"),
+        ({"missing": 3}, None),
         ({"can_checkpoint": False}, "checkpoint"),
         ({"moves": (NOW - timedelta(minutes=50), NOW - timedelta(minutes=40))}, "max_per_hour"),
         ({"moves": (NOW - timedelta(minutes=61), NOW - timedelta(minutes=40))}, None),
@@ -172,6 +173,13 @@ def test_a_killed_job_that_is_silent_may_only_get_more():
     assert refusal(larger, killed=True, stale=True) is None
     assert refusal(smaller, killed=True, stale=True) == "stale"
     assert refusal(larger, stay(**UNFIT), stale=True) == "stale"
+
+
+def test_missing_observations_bar_only_what_takes_something_away():
+    smaller = option(offer("r5.large", 0.5, 32.0), 5.0, 5.0)
+    assert refusal(smaller, missing=1) == "gaps"
+    assert refusal(smaller) is None
+    assert refusal(smaller, stay(**UNFIT), missing=1) is None
 
 
 def test_a_killed_job_needs_no_checkpoint():

@@ -57,7 +57,7 @@ def anything(hint: Any) -> st.SearchStrategy[Any]:
         return st.tuples(*map(anything, args))
     if is_dataclass(hint):
         hints = get_type_hints(hint)
-        return st.builds(hint, **{part.name: anything(hints[part.name]) for part in fields(hint)})
+        return st.builds(hint, **{part.name: anything(hints[part.name]) for part in fields(hint) if part.init})
     return st.dictionaries(st.text(max_size=4), anything(args[1]), max_size=2)
 
 
