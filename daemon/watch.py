@@ -17,6 +17,7 @@ from daemon.config import Timing
 from daemon.fleets import Fleets, Known, Weighed
 from daemon.forecast.base import Forecaster, Horizon
 from daemon.look import Look
+from daemon.rewards import FORETOLD, PRESENT, Rewards
 from daemon.sightings import Sighting, noticed
 from daemon.sightings import known as spot_known
 from daemon.speed import Speeds, learn
@@ -58,7 +59,10 @@ class PolicyLookup(Protocol):
 
 
 class Watch:
-    """Look at jobs. ``persist`` is the forecaster of the reactive twin and of policies that do not foresee."""
+    """Look at jobs. ``persist`` is the forecaster of the reactive twin and of policies that do not foresee.
+
+    With ``rewards`` the two are mixed, as what their decisions came to has taught.
+    """
 
     def __init__(
         self,
@@ -70,6 +74,7 @@ class Watch:
         clock: Clock,
         timing: Timing,
         threads: ThreadPoolExecutor,
+        rewards: Rewards | None = None,
     ) -> None:
         self._store = store
         self._policies = policies
@@ -79,6 +84,7 @@ class Watch:
         self._clock = clock
         self._timing = timing
         self._threads = threads
+        self.rewards = rewards
         self._refused: dict[str, dict[str, tuple[str, datetime]]] = {}
         self._shortages: dict[tuple[str, str], datetime] = {}
         self._unscored: dict[str, Forecast] = {}
@@ -112,7 +118,7 @@ class Watch:
         """Weigh offers for a look that has forecast and allocation, without asking any cloud for a way."""
         now = self._clock.now()
         priced = self._priced(offers, settings.prices)
-        weighed = self._engine(look, look.forecast, settings, priced, spent, now, _speeds(look, priced))
+        weighed = engine.weigh(self._case(look, look.forecast, settings, priced, spent, now, _speeds(look, priced)))
         seen = turn.situation(look, settings, weighed.options, (), {}, {}, spent, now, stale=False)
         return replace(look, options=weighed.options, plan=weighed.plan, choice=turn.choose(policy, seen))
 
@@ -128,6 +134,8 @@ class Watch:
         self._refused.pop(job, None)
         self._unscored.pop(job, None)
         self._fleets.forget(job)
+        if self.rewards is not None:
+            self.rewards.forget(job)
 
     def promised(self, job: Job, offer: Offer) -> None:
         """Note that a job is on its way to an offer."""
@@ -202,13 +210,29 @@ class Watch:
         foresees = policy.foresees and look.drift.trusted
         main = look.forecast if foresees else present
         speeds = _speeds(look, offers)
-        weighed = self._engine(look, main, settings, offers, spent, now, speeds)
-        shadow = self._engine(look, present, settings, offers, spent, now, speeds) if foresees else weighed
+        foretold = None
+        if foresees and self.rewards is not None:
+            case = self._case(look, main, settings, offers, spent, now, speeds)
+            foretold = case, engine.weigh(case).options
+            main = self._rewarded(look, self.rewards, present)
+        weighed = engine.weigh(self._case(look, main, settings, offers, spent, now, speeds))
+        shadow = weighed
+        if foresees:
+            shadow = engine.weigh(self._case(look, present, settings, offers, spent, now, speeds))
         stale = turn.is_stale(look.status, self._timing, now)
         reason = "" if look.drift.trusted else f"prediction is switched off for this job: {look.drift.reason}"
         look = replace(look, plan=weighed.plan, reason=reason, forecast=main, settings=settings)
         seen = self._situation(look, known, settings, weighed.options, spent, stale)
-        return Weighed(replace(look, situation=seen), known, policy, seen, shadow.options)
+        return Weighed(replace(look, situation=seen), known, policy, seen, shadow.options, foretold)
+
+    def _rewarded(self, look: Look, rewards: Rewards, present: Forecast) -> Forecast:
+        """Mix the experts' forecasts by their weights; what a job that is done came to refines them first."""
+        assert look.forecast is not None
+        assert look.allocation is not None
+        rewards.saw(look.job, look.history, look.allocation.offer)
+        if look.status.state == "done":
+            rewards.ended(look.job)
+        return rewards.mixed(look.job, look.forecast, present)
 
     def _concluded(self, one: Look | Weighed, shares: Mapping[str, float | Exception]) -> Look:
         if isinstance(one, Look):
@@ -222,24 +246,28 @@ class Watch:
             if not one.known.acting:
                 self._fleets.chosen(one.look.job, one.policy, look.choice)
             assert look.situation is not None
-            twin = replace(look.situation, options=one.shadow)
-            return replace(look, shadow=turn.choose(one.policy, twin))
+            shadow = turn.choose(one.policy, replace(look.situation, options=one.shadow))
+            if one.foretold is not None and self.rewards is not None:
+                case, options = one.foretold
+                alone = turn.choose(one.policy, replace(look.situation, options=options))
+                chosen = {FORETOLD: alone.option.offer.id, PRESENT: shadow.option.offer.id}
+                self.rewards.decided(look.job, case, chosen)
+            return replace(look, shadow=shadow)
         except Exception as error:  # border: one job's turn; a policy is somebody else's code.
             return _failed(replace(one.look, settings=None, situation=None), error)
 
-    def _engine(
+    def _case(
         self, look: Look, forecast: Forecast | None, settings: Settings, offers: Sequence[Offer], spent: float,
         now: datetime, speeds: Speeds,
-    ) -> engine.Weighed:  # fmt: skip
+    ) -> engine.Case:  # fmt: skip
         assert look.allocation is not None
         assert forecast is not None
         current = self._priced([look.allocation.offer], settings.prices)[0]
         move = turn.move_cost(look.status, self._timing)
-        case = turn.case(
+        return turn.case(
             look.job, look.status, replace(look.allocation, offer=current), look.history, forecast, look.drift,
             settings, offers, move, spent, now, speeds, self.sighted(),
         )  # fmt: skip
-        return engine.weigh(case)
 
     def _routed(self, look: Look, policy: Policy, seen: Situation) -> Look:
         """Choose, then look whether there really is a way; choose again without the offers that have none.
