@@ -3,6 +3,7 @@
 ``python -m tests.tools.reward_replay TRACES... [--value-of-time V] [--redraw SEEDS] [--rate R] [--orders N]``: every
 trace is replayed under an undeclared schedule without refinement, then in drawn orders with it: what a run teaches goes
 to the next, so that no run is judged by what it taught itself. Regret is against the oracle, paired trace by trace.
+A rate of 0 keeps the weights of the beginning: what hearing all experts is worth by itself.
 """
 
 import argparse
@@ -48,7 +49,7 @@ def rewarded(
         one, least = known[place]
         run = Rewarded(one, CostPerProgress(), Cautious(one, schedules, weights), settings)
         found[place] = math.log(run.play().objective(value) / least)
-        weights = refined(weights, run.regret(), rate)
+        weights = refined(weights, run.regret(), rate) if rate > 0 else weights
     return found, weights
 
 
