@@ -68,6 +68,7 @@ class Config(BaseModel):
     open_read: bool = False
     default_mode: Literal["observe", "recommend", "approve", "auto"] | None = None
     forecaster: str = "daemon.forecast.ensemble:Recurrent"
+    refine_by_reward: bool = False
     timing: Timing = Timing()
     clock: ClockScale = ClockScale()
     tls: Tls | None = None

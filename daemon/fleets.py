@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from daemon.engine import Case
 from daemon.look import Look
 from daemon.types import Job, JobStatus
 from policies.base import Policy, shares
@@ -24,13 +25,17 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """A job weighed and not yet decided for. ``shadow`` are the options as the reactive twin sees them."""
+    """A job weighed and not yet decided for. ``shadow`` are the options as the reactive twin sees them.
+
+    ``foretold`` are the case and the options by the forecast alone, where experts are weighed by reward.
+    """
 
     look: Look
     known: Known
     policy: Policy
     situation: Situation
     shadow: tuple[Option, ...]
+    foretold: tuple[Case, tuple[Option, ...]] | None = None
 
 
 def rate(allocation: Allocation, offer: Offer) -> float:

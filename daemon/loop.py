@@ -26,6 +26,7 @@ from daemon.look import Look
 from daemon.newest import Newest
 from daemon.operate import Operator
 from daemon.replica import Replica
+from daemon.rewards import Rewards
 from daemon.store.base import Conflict, Lease, Missing, Stale, Store, StoreError
 from daemon.types import Action, Decision, Drift, Forecast, History, Job, JobStatus, Report
 from daemon.watch import Forecasts, PolicyLookup, Watch
@@ -78,7 +79,10 @@ class Loop:
         # what jobs report nor, least of all, the lease, which has a thread of its own.
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="store")
         self._sweepers = ThreadPoolExecutor(max_workers=8, thread_name_prefix="sweep")
-        self.watch = Watch(store, policies, providers, forecasts, persist, clock, config.timing, self._sweepers)
+        rewards = Rewards() if config.refine_by_reward else None
+        self.watch = Watch(
+            store, policies, providers, forecasts, persist, clock, config.timing, self._sweepers, rewards
+        )
         self._jobs: dict[str, Job] = {}
         self._ours: set[str] = set()
         self._approved: dict[str, str] = {}

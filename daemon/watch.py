@@ -18,6 +18,7 @@ from daemon.config import Timing
 from daemon.fleets import Fleets, Known, Weighed, rate
 from daemon.forecast.base import Forecaster, Horizon
 from daemon.look import Look
+from daemon.rewards import FORETOLD, PRESENT, Rewards
 from daemon.sightings import Sighting, noticed
 from daemon.sightings import known as spot_known
 from daemon.speed import Speeds, learn
@@ -61,7 +62,10 @@ class PolicyLookup(Protocol):
 
 
 class Watch:
-    """Look at jobs. ``persist`` is the forecaster of the reactive twin and of policies that do not foresee."""
+    """Look at jobs. ``persist`` is the forecaster of the reactive twin and of policies that do not foresee.
+
+    With ``rewards`` the two are mixed, as what their decisions came to has taught.
+    """
 
     def __init__(
         self,
@@ -73,6 +77,7 @@ class Watch:
         clock: Clock,
         timing: Timing,
         threads: ThreadPoolExecutor,
+        rewards: Rewards | None = None,
     ) -> None:
         self._store = store
         self._policies = policies
@@ -82,6 +87,7 @@ class Watch:
         self._clock = clock
         self._timing = timing
         self._threads = threads
+        self.rewards = rewards
         self._refused: dict[str, dict[str, tuple[str, datetime]]] = {}
         self._shortages: dict[tuple[str, str], datetime] = {}
         self._unscored: dict[str, Forecast] = {}
@@ -116,7 +122,7 @@ class Watch:
         """Weigh offers for a look that has forecast and allocation, without asking any cloud for a way."""
         now = self._clock.now()
         priced = self._priced(offers, settings.prices)
-        (weighed,) = self._engine(look, (look.forecast,), settings, priced, spent, now, _speeds(look, priced))
+        weighed = engine.weigh(self._case(look, look.forecast, settings, priced, spent, now, _speeds(look, priced)))
         seen = turn.situation(look, settings, weighed.options, (), {}, {}, spent, now, stale=False)
         return replace(look, options=weighed.options, plan=weighed.plan, choice=turn.choose(policy, seen))
 
@@ -132,6 +138,8 @@ class Watch:
         self._refused.pop(job, None)
         self._unscored.pop(job, None)
         self._fleets.forget(job)
+        if self.rewards is not None:
+            self.rewards.forget(job)
 
     def promised(self, job: Job, offer: Offer) -> None:
         """Note that a job is on its way to an offer."""
@@ -205,14 +213,19 @@ class Watch:
         offers = self._priced(found, settings.prices)
         foresees = policy.foresees and look.drift.trusted
         speeds = _speeds(look, offers)
-        each = (look.forecast, present) if foresees else (present,)
-        weighed, *twin = self._engine(look, each, settings, offers, spent, now, speeds)
+        case = self._case(look, look.forecast if foresees else present, settings, offers, spent, now, speeds)
+        rewarded = self._rewarded(look, self.rewards, present) if foresees and self.rewards is not None else None
+        main = rewarded or case.forecast
+        alone, *twins = engine.weigh_each(case, [case.forecast, *([present] if foresees else [])])
+        weighed = alone if rewarded is None else engine.weigh(replace(case, forecast=rewarded))
+        foretold = (case, alone.options) if rewarded is not None else None
         stale = turn.is_stale(look.status, self._timing, now)
         reason = "" if look.drift.trusted else f"prediction is switched off for this job: {look.drift.reason}"
-        look = replace(look, plan=weighed.plan, reason=reason, forecast=each[0], settings=settings)
+        look = replace(look, plan=weighed.plan, reason=reason, forecast=main, settings=settings)
         cap = policy.cap(settings) if shares(policy) else None
         seen = self._situation(look, known, settings, weighed.options, spent, stale, cap)
-        return Weighed(replace(look, situation=seen), known, policy, seen, (twin[0] if twin else weighed).options)
+        shadow = twins[0].options if twins else weighed.options
+        return Weighed(replace(look, situation=seen), known, policy, seen, shadow, foretold)
 
     def _noted(self, found: Sequence[Look | Weighed]) -> None:
         """Keep what the jobs of fleets cost an hour, so that their cap holds where an intent is committed."""
@@ -227,6 +240,15 @@ class Watch:
         for name, rates in fleets.items():
             self._store.actions.costs(name, rates)
 
+    def _rewarded(self, look: Look, rewards: Rewards, present: Forecast) -> Forecast:
+        """Mix the experts' forecasts by their weights; what a job that is done came to refines them first."""
+        assert look.forecast is not None
+        assert look.allocation is not None
+        rewards.saw(look.job, look.history, look.allocation.offer)
+        if look.status.state == "done":
+            rewards.ended(look.job)
+        return rewards.mixed(look.job, look.forecast, present)
+
     def _concluded(self, one: Look | Weighed, shares: Mapping[str, float | Exception]) -> Look:
         if isinstance(one, Look):
             return one
@@ -240,23 +262,27 @@ class Watch:
                 self._fleets.chosen(one.look.job, one.policy, look.choice)
             assert look.situation is not None
             twin = replace(look.situation, options=one.shadow)
-            return replace(look, shadow=guards.preferred(one.policy, twin))
+            shadow = guards.preferred(one.policy, twin)
+            if one.foretold is not None and self.rewards is not None:
+                case, options = one.foretold
+                alone = guards.preferred(one.policy, replace(look.situation, options=options))
+                self.rewards.decided(look.job, case, {FORETOLD: alone.option.offer.id, PRESENT: shadow.option.offer.id})
+            return replace(look, shadow=shadow)
         except Exception as error:  # border: one job's turn; a policy is somebody else's code.
             return _failed(replace(one.look, settings=None, situation=None), error)
 
-    def _engine(
-        self, look: Look, forecasts: Sequence[Forecast | None], settings: Settings, offers: Sequence[Offer],
-        spent: float, now: datetime, speeds: Speeds,
-    ) -> list[engine.Weighed]:  # fmt: skip
+    def _case(
+        self, look: Look, forecast: Forecast | None, settings: Settings, offers: Sequence[Offer], spent: float,
+        now: datetime, speeds: Speeds,
+    ) -> engine.Case:  # fmt: skip
         assert look.allocation is not None
-        told = [forecast for forecast in forecasts if forecast is not None]
+        assert forecast is not None
         current = self._priced([look.allocation.offer], settings.prices)[0]
         move = turn.move_cost(look.status, self._timing)
-        case = turn.case(
-            look.job, look.status, replace(look.allocation, offer=current), look.history, told[0], look.drift,
+        return turn.case(
+            look.job, look.status, replace(look.allocation, offer=current), look.history, forecast, look.drift,
             settings, offers, move, spent, now, speeds, self.sighted(),
         )  # fmt: skip
-        return engine.weigh_each(case, told)
 
     def _routed(self, look: Look, policy: Policy, seen: Situation) -> Look:
         """Choose, then look whether there really is a way; choose again without the offers that have none.

@@ -45,8 +45,8 @@ class Curves:
     ) -> list[Paths]:
         """Give each job's metrics as (path float64[M, K], deviation float64[M, K]), as many as it has schedules.
 
-        Path m stands at an even level of the forecast distribution; the deviation only smooths between neighbours,
-        but for a metric that is constant: there it is all that is known, and wide.
+        Path m stands at an even level of the forecast distribution; the deviation only smooths between neighbours.
+        A metric that has never moved may do so on some paths, and is as it was on the others.
         """
         found: list[Paths] = [{} for _ in histories]
         rows = stack(histories, lambda name: name.startswith("metric."))
@@ -71,7 +71,8 @@ class Curves:
         deviation[still] = 0.1 * np.abs(last[still]) + 1e-3
         for row, (job, name) in enumerate(zip(rows.job.tolist(), rows.names, strict=True)):
             wide = 5.0 if histories[job].diverged else 1.0
-            found[job][name] = (path[row], np.broadcast_to(wide * deviation[row], path[row].shape))
+            around: Floats = np.broadcast_to(wide * deviation[row], path[row].shape)
+            found[job][name] = (path[row], around * _moving(seen.points[row], trajectories) if still[row] else around)
         return found
 
     def places(self, rows: Rows, total: Floats, partner: Ints, seen: Encoded) -> list[Floats]:
@@ -101,6 +102,16 @@ class Curves:
 def _now(rows: Rows) -> Floats:
     """Give the newest step of which a value is known: float64[R]."""
     found: Floats = np.where(rows.seen, rows.steps, 0.0).max(axis=1)
+    return found
+
+
+def _moving(points: int, trajectories: int) -> Floats:
+    """Say on which paths a curve may move that never has, float64[M, 1] of 0 and 1.
+
+    Half of what is believed beforehand is that a curve is constant for good, half that it is of any rate of change:
+    after n equal values it moves with a chance of 1 / (n + 1). On one path it always does.
+    """
+    found: Floats = (np.arange(trajectories) < max(round(trajectories / (points + 1)), 1)).astype(np.float64)[:, None]
     return found
 
 

@@ -29,6 +29,9 @@ LASTING = 8
 LASTED = (0.4, 0.6, 0.8)
 """The earlier moments at which the last value is tried."""
 MOST = 4.0
+NEAR, FARTHER = 0.5, 3.0
+"""Beyond the first horizon, in log-steps, the misses of the last value are taken to grow so much faster than its root:
+a little of a run tells nothing of a turn to come."""
 _SCORES = ndtri(LEVELS)
 
 
@@ -81,7 +84,7 @@ def lasting(rows: Rows, seen: Encoded, now: Floats, ahead: Floats) -> Floats:
     """Give the deviation of the last value at future steps, in scales: float64[R, K], NaN where nothing tells it.
 
     ``now`` float64[R] is the newest step seen. The misses of the last value from earlier moments grow with the root of
-    the horizon in log-steps.
+    the horizon in log-steps, and faster beyond ``NEAR``.
     """
     square, count = np.zeros(len(rows)), np.zeros(len(rows))
     for share in LASTED:
@@ -96,7 +99,7 @@ def lasting(rows: Rows, seen: Encoded, now: Floats, ahead: Floats) -> Floats:
         count += known
     rate = np.where(count > 0, square / np.maximum(count, 1), np.nan)
     horizon = np.maximum(np.log1p(ahead) - np.log1p(now)[:, None], 1e-3)
-    found: Floats = np.sqrt(rate[:, None] * horizon)
+    found: Floats = np.sqrt(rate[:, None] * horizon) * (1 + FARTHER * np.maximum(horizon - NEAR, 0))
     return found
 
 

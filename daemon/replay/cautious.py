@@ -16,6 +16,7 @@ from daemon.forecast.ensemble import Sampler
 from daemon.replay.future import Future, certain
 from daemon.replay.trace import Segment, Trace
 from daemon.replay.world import World
+from daemon.reward import Weights, tilted
 from daemon.types import Floats, History
 
 STRATA = 5
@@ -23,6 +24,8 @@ TOLD_TRAJECTORIES = 20
 TOLD_POINTS = 100
 """Points over the steps left at which the schedule head is asked what will be."""
 LEAST_SHARE = 1e-6
+EXPERTS = ("head", "steps", "progress", "present")
+"""Who says how long the present lasts: the schedule head, ignorance by steps or by progress, or that it always does."""
 
 Setting = tuple[tuple[str, float], ...]
 
@@ -73,10 +76,15 @@ class Cautious:
     Under ``crash`` an offer counts as fitting only if every profiled setting fits: a jump gives no warning, and what
     was seen may return. So a job is never killed, whatever comes of what was profiled. The intervals of its futures
     are stages, not stretches of progress: whoever watches moves when a change is seen.
+
+    With ``weights`` all ``EXPERTS`` are heard, weighed so; ``owner`` names the expert of each trajectory that was given
+    last.
     """
 
     trace: Trace
     schedules: Sampler | None = None
+    weights: Weights | None = None
+    owner: tuple[str, ...] = ()
     _seen: set[Setting] = field(default_factory=set)
     _watched: _Watched = field(default_factory=_Watched)
 
@@ -97,21 +105,30 @@ class Cautious:
         if self.trace.on_misfit == "crash":
             misfit = np.asarray(~np.isfinite(paces).all(axis=1), dtype=np.float64)
         left = self.trace.total_progress - world.progress
-        parts = self._parts(here, np.array([self._batch(here, s) for s in stages]), left)
-        mean = parts.mean(axis=0)
+        parts, self.owner = self._parts(here, np.array([self._batch(here, s) for s in stages]), left)
+        probability = np.full(len(parts), 1 / len(parts))
+        if self.weights is not None:
+            probability = tilted(probability, self.owner, self.weights)
+        mean = probability @ parts
         ends = world.progress + left * np.cumsum(mean)
         ends[-1] = self.trace.total_progress
         pace = each.pace * (parts / mean)[:, :, None]
-        return Future(ends, pace, np.broadcast_to(misfit, pace.shape), np.full(len(pace), 1 / len(pace)))
+        return Future(ends, pace, np.broadcast_to(misfit, pace.shape), probability)
 
-    def _parts(self, here: Segment, batches: Floats, left: float) -> Floats:
-        """Give the share of what is left that each stage has in each trajectory, float[M, K]."""
+    def _parts(self, here: Segment, batches: Floats, left: float) -> tuple[Floats, tuple[str, ...]]:
+        """Give the share of what is left that each stage has in each trajectory, float[M, K], and whose they are."""
         if len(batches) == 1:
-            return np.ones((1, 1))
+            return np.ones((1, 1)), ("present",)
         told = None
         if self.schedules is not None:
             told = self._watched.present_lasts(self.schedules, self.trace.job, left / here.progress_per_step)
-        return _ignorant(batches) if told is None else _told(told, batches)
+        each = {} if told is None else {"head": _told(told, batches)}
+        if told is None or self.weights is not None:
+            even = _ignorant(batches)
+            each |= {"steps": even[:STRATA], "progress": even[STRATA:]}
+        if self.weights is not None:
+            each["present"] = _told(np.ones(1), batches)
+        return np.concatenate(list(each.values())), tuple(name for name, rows in each.items() for _ in rows)
 
     def _scaled(self, here: Segment, s: int) -> float:
         """Correct a profiled pace to the progress a step makes now: it grows at most as the batch does."""

@@ -117,12 +117,8 @@ class Run:
         world = self.world
         place = Place(world.progress, world.offer, not world.stranded)
         future = self._eyes.future(world)
-        options = self._weigh(future, place, world.now)
-        moves = tuple(BEGINNING + timedelta(seconds=at) for at in self._moves)
-        situation = Situation(
-            self._trace.job, BEGINNING + timedelta(seconds=world.now), self._settings, options, moves=moves,
-            killed=world.stranded,
-        )  # fmt: skip
+        options = self._weighed(future, place, world.now)
+        situation = self._situation(options)
         choice = guards.decide(self._policy, situation)
         if choice.option.stays and not world.stranded:
             return self._until(options, future, place)
@@ -132,6 +128,13 @@ class Run:
         self.launches.append(self._launch(taken, hold_at, guards.must_leave(situation)))
         world.launch(self._ids[taken.offer.id], hold_at)
         return POLL_SECONDS
+
+    def _situation(self, options: tuple[Option, ...]) -> Situation:
+        moves = tuple(BEGINNING + timedelta(seconds=at) for at in self._moves)
+        return Situation(
+            self._trace.job, BEGINNING + timedelta(seconds=self.world.now), self._settings, options, moves=moves,
+            killed=self.world.stranded,
+        )  # fmt: skip
 
     def _launch(self, taken: Option, hold_at: float | None, needed: bool) -> Launch:
         settings, world = self._settings, self.world
@@ -162,6 +165,10 @@ class Run:
         """A killed job must move: to what least likely does not fit."""
         return min(options[1:], key=lambda option: (option.misfit, option.objective.mean))
 
+    def _weighed(self, future: Future, place: Place, now: float) -> tuple[Option, ...]:
+        """Weigh the options of a turn."""
+        return self._weigh(future, place, now)
+
     def _weigh(self, future: Future, place: Place, now: float) -> tuple[Option, ...]:
         grid, ahead = lead(self._trace, future, place)
         moment = BEGINNING + timedelta(seconds=now)
@@ -170,13 +177,15 @@ class Run:
     def _first(self) -> int:
         """Take the offer from which the plan costs least. It is there at once, so nothing is billed for it ahead."""
         probe = World(self._trace, int(np.argmin(self._trace.pace()[:, 0])))
-        future = self._eyes.future(probe)
-        ranks: list[tuple[float, float, int]] = []
-        for o in range(len(self._offers)):
-            place = Place(0.0, o)
-            made = case(
-                self._trace, self._offers, future.cut(0.0), engine.Ahead(), place, self._settings, BEGINNING
-            )  # fmt: skip
-            stay = engine.weigh(made).options[0]
-            ranks.append((stay.misfit, stay.objective.mean, o))
-        return min(ranks)[2]
+        return self._best(self._beginnings(self._eyes.future(probe)))
+
+    def _beginnings(self, future: Future) -> tuple[Option, ...]:
+        """Weigh beginning on each offer, in their order."""
+        cases = (
+            case(self._trace, self._offers, future.cut(0.0), engine.Ahead(), Place(0.0, o), self._settings, BEGINNING)
+            for o in range(len(self._offers))
+        )
+        return tuple(engine.weigh(made).options[0] for made in cases)
+
+    def _best(self, beginnings: tuple[Option, ...]) -> int:
+        return min(range(len(beginnings)), key=lambda o: (beginnings[o].misfit, beginnings[o].objective.mean, o))

@@ -63,6 +63,7 @@ class Scene:
 
     offers = (SMALL, LARGE, HUGE)
     policy = POLICY
+    refine_by_reward = False
 
     def __init__(self, directory: Path, mode: str, url: str = "", beside: "Scene | None" = None) -> None:
         self.clock = beside.clock if beside else VirtualClock(NOW)
@@ -81,7 +82,7 @@ class Scene:
         self.loop = Loop(
             store=self.store, policies=self.book, providers=providers, forecasts=self.forecasts, persist=Persist(),
             poller=poller, operator=operator, lease=lease, clock=self.clock,
-            config=Config(timing=Timing(turn_seconds=30)),
+            config=Config(timing=Timing(turn_seconds=30), refine_by_reward=self.refine_by_reward),
             publish=lambda event, subject, detail: self.events.append((event, subject)),
         )  # fmt: skip
         self.seq = 0
@@ -275,6 +276,44 @@ async def test_a_job_that_is_done_is_decided_for_no_more(scene: Scene) -> None:
     await scene.loop.received("bert", Report("bert", "run-1", scene.seq + 1, (), state="done"))
     await scene.loop.turn(["bert"])
     assert scene.store.actions.unfinished() == []
+
+
+class Rewarded(Scene):
+    """A scene whose forecaster sees memory double at once, and whose experts are refined by reward."""
+
+    refine_by_reward = True
+
+    def __init__(self, directory: Path, mode: str) -> None:
+        super().__init__(directory, mode)
+        plain = self.forecasts.forecast
+
+        async def doubling(
+            histories: Sequence[History], horizon: Horizon, timeout: float
+        ) -> tuple[list[Forecast], str]:
+            made, reason = await plain(histories, horizon, timeout)
+            name = "usage.memory_gib"
+            return [replace(f, method="made", paths={**f.paths, name: 2 * f.paths[name]}) for f in made], reason
+
+        self.forecasts.forecast = doubling  # type: ignore[method-assign]
+
+
+async def test_a_forecaster_whose_decisions_were_dear_counts_less_for_the_owners_next_job(tmp_path: Path) -> None:
+    scene = Rewarded(tmp_path, "recommend")
+    rewards = scene.loop.watch.rewards
+    assert rewards is not None
+    job = await scene.add("bert", owner="ann")
+    for _ in range(4):
+        await scene.say("bert", 12.0)
+        (look,) = await scene.loop.turn(["bert"])
+    assert look.forecast is not None
+    assert look.forecast.probability.tolist() == pytest.approx([0.9, 0.1])
+    assert look.choice is not None
+    assert look.choice.option.offer.id == LARGE.id, "the forecaster's word goes"
+    await scene.loop.received("bert", Report("bert", "run-1", scene.seq + 1, (), state="done"))
+    await scene.loop.turn(["bert"])
+    await scene.loop.close()
+    scene.store.close()
+    assert rewards.weights(job)["foretold"] < 0.85
 
 
 async def test_reports_of_unknown_jobs_are_refused(scene: Scene) -> None:

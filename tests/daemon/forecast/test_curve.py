@@ -62,10 +62,13 @@ def test_the_spread_grows_with_the_horizon(model: Curves):
 
 
 @each_model
-def test_a_constant_keeps_its_value_with_a_wide_deviation(model: Curves):
-    path, deviation = foretell(model, history({"metric.loss": [2.5] * 30}))["metric.loss"]
+@pytest.mark.parametrize(("rows", "moving"), [(3, 16), (15, 4), (31, 2), (500, 1)])
+def test_a_constant_keeps_its_value_but_for_the_chance_that_it_moves(model: Curves, rows: int, moving: int):
+    path, deviation = foretell(model, history({"metric.loss": [2.5] * rows}))["metric.loss"]
     assert path == pytest.approx(np.full(path.shape, 2.5))
-    assert (deviation > 0.05 * 2.5).all()
+    wide = deviation > 0.05 * 2.5
+    assert wide.all(axis=1).sum() == wide.any(axis=1).sum() == moving
+    assert (deviation[~wide] == 0).all()
 
 
 @each_model

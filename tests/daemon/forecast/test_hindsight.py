@@ -69,3 +69,14 @@ def test_a_fifth_of_a_forecast_is_that_the_present_lasts():
     assert found[1] == pytest.approx(quantiles[1])
     assert (found[0, 0, :2] < 1).all()
     assert (found[0, 0, 3:] > 9).all()
+
+
+def test_far_ahead_the_last_value_is_trusted_less_than_the_root_of_the_horizon_says():
+    step = np.arange(10, 110, 10)
+    rows = stack([history({"metric.a": 2 + 0.01 * step}, step=step)], lambda name: True)
+    now = np.array([100.0])
+    seen = encode(rows, now, np.full(1, 1000.0))
+    ahead = np.array([[110.0, 150.0, 250.0, 500.0]])
+    found = hindsight.lasting(rows, seen, now, ahead)[0] / np.sqrt(np.log1p(ahead[0]) - np.log1p(100.0))
+    assert found[1] == pytest.approx(found[0])
+    assert found[3] > 1.5 * found[2] > 3 * found[1]
