@@ -2,8 +2,8 @@
 # ruff: noqa: ANN001 - shipped beside the client; these types say nothing a reader needs
 
 import random
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -30,38 +30,41 @@ def wait(seen, seconds=20.0):
 
 
 @pytest.mark.parametrize("cloud", ["aws", "gcp"])
-def test_every_notice_ends_in_a_checkpoint_before_the_machine_goes(metadata, cloud):
+def test_every_notice_ends_in_a_checkpoint_before_the_machine_goes(cloud):
     """Fifty runs a cloud: steps of up to 2 s, saves of up to 15 s, a notice of 30 s at a time of its own."""
     draw = random.Random(7)
+    runs = [(draw.uniform(0.1, 2), draw.uniform(0.1, 15), draw.randrange(1, 6)) for _ in range(50)]
+    with ThreadPoolExecutor(10) as threads:
+        assert all(threads.map(lambda run: saves_in_time(cloud, *run), runs))
+
+
+def saves_in_time(cloud, step_s, save_s, notice_at, rate=20.0):
+    """Train until a checkpoint is acknowledged; say whether that was before the machine went."""
     origin = time.time()
 
     def wall():
-        return origin + (time.time() - origin) * RATE
+        return origin + (time.time() - origin) * rate
 
-    in_time = 0
-    for _ in range(50):
-        metadata.ends = None
-        report = Reporter("job", usage=dict, wall=wall)
-        notices = Notices(report, cloud, url=metadata.url, wall=wall, every_seconds=LOOK_SECONDS / RATE).start()
-        gone = threading.Event()
-        step_s, save_s, notice_at = draw.uniform(0.1, 2), draw.uniform(0.1, 15), draw.randrange(1, 6)
-        step, ends = 0, float("inf")
-        while step < 400 and report.handshake.checkpoint is None:
-            step += 1
-            time.sleep(step_s / RATE)  # the scaled clock
-            if step == notice_at:
-                ends = wall() + 30
-                metadata.reclaim(ends)
-            report.step(step, {"batch_size": 8})
-            if report.checkpoint_due() is not None:
-                time.sleep(save_s / RATE)
-                report.saved(f"step-{step}", step, "/disk", save_s)
-                in_time += wall() < ends
-        assert report.handshake.state == "ready", "the loop would hold here"
-        notices.close()
-        gone.set()
-        report.close()
-    assert in_time == 50
+    metadata = Metadata()
+    report = Reporter("job", usage=dict, wall=wall)
+    notices = Notices(report, cloud, url=metadata.url, wall=wall, every_seconds=LOOK_SECONDS / rate).start()
+    step, ends, in_time = 0, float("inf"), False
+    while step < 400 and report.handshake.checkpoint is None:
+        step += 1
+        time.sleep(step_s / rate)  # the scaled clock
+        if step == notice_at:
+            ends = wall() + 30
+            metadata.reclaim(ends)
+        report.step(step, {"batch_size": 8})
+        if report.checkpoint_due() is not None:
+            time.sleep(save_s / rate)
+            report.saved(f"step-{step}", step, "/disk", save_s)
+            in_time = wall() < ends
+    assert report.handshake.state == "ready", "the loop would hold here"
+    notices.close()
+    report.close()
+    metadata.close()
+    return in_time
     assert metadata.refused == 0
 
 
