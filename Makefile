@@ -18,8 +18,9 @@ $(INSTALLED): pyproject.toml constraints.txt api/client/pyproject.toml
 demo: $(INSTALLED) ## real training jobs on a simulated cloud, forecast and moved ahead of need
 	@$(BIN)/scaleahead demo
 
-test: $(INSTALLED) browser ## every test
-	@$(BIN)/python -m pytest
+test: $(INSTALLED) browser ## every test, two at a time but for those of whole daemons, which take both cores
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/e2e
+	@$(BIN)/python -m pytest tests/e2e
 
 frameworks: $(INSTALLED) ## the tests that need Hugging Face, Lightning and Keras, which it installs beside the rest
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -e 'api/client[frameworks]'

@@ -23,7 +23,7 @@ from daemon.types import (
     TrainingState,
 )
 from policies.types import ActionKind, Choice, Mode, Option, Rejection, RouteName, Spread
-from providers.types import Allocation, Offer, Target
+from providers.types import Allocation, LaunchRecipe, Offer, Target
 
 
 def finite(value: object) -> object:
@@ -281,6 +281,22 @@ class TargetOut(Answer):
         return cls(provider=target.provider, kind=target.kind, id=target.id, place=target.place)
 
 
+class PlaceOut(Answer):
+    template: str
+    place: str
+
+
+class RecipeOut(Answer):
+    template: str
+    labels: dict[str, str]
+    places: dict[str, PlaceOut]
+
+    @classmethod
+    def of(cls, recipe: LaunchRecipe) -> "RecipeOut":
+        places = {name: PlaceOut(template=one.template, place=one.place) for name, one in recipe.places.items()}
+        return cls(template=recipe.template, labels=dict(recipe.labels), places=places)
+
+
 class DeclaredOut(Answer):
     from_step: int
     hyperparameters: dict[str, Real]
@@ -346,7 +362,7 @@ class JobOut(Answer):
     deadline: datetime | None
     budget_usd: Real
     declared: list[DeclaredOut]
-    recipe: dict[str, str | dict[str, str]] | None
+    recipe: RecipeOut | None
     owner: str | None
     group: str | None
     grace_seconds: Real
@@ -369,7 +385,7 @@ class JobOut(Answer):
             deadline=job.deadline,
             budget_usd=job.budget_usd,
             declared=[DeclaredOut.of(d) for d in job.declared],
-            recipe={"template": recipe.template, "labels": dict(recipe.labels)} if recipe else None,
+            recipe=RecipeOut.of(recipe) if recipe else None,
             owner=job.owner,
             group=job.group,
             grace_seconds=job.grace_seconds,

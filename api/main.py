@@ -39,6 +39,7 @@ from policies.book import PolicyBook
 from providers import catalog, registry
 from providers.base import Provider
 from providers.clock import Clock, ScaledClock, SystemClock
+from providers.mixed import mixed
 from providers.types import Offer
 
 log = structlog.get_logger()
@@ -136,7 +137,7 @@ async def _run(config: Config, clock: Clock, store: Store, stack: contextlib.Asy
     book = PolicyBook(tuple(config.policies))
     providers = registry.connect_all(config.providers)
     forecasts = ForecastProcess(target=config.forecaster)
-    loop = build(config, clock, store, book, providers, forecasts, bus)
+    loop = build(config, clock, store, book, mixed(providers), forecasts, bus)
     app = create_app(
         Services(
             store=store, policies=book, offers=listing(), control=loop, clock=clock, version=VERSION,

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, C
 from daemon.forecast.base import Horizon
 from daemon.types import Declared, Floats, Forecast, History, Job, JobStatus
 from policies.types import Mode
-from providers.types import LaunchRecipe, Offer, Price, Resources, Target, TargetKind
+from providers.types import LaunchPlace, LaunchRecipe, Offer, Price, Resources, Target, TargetKind
 
 JOB_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 MOST_ROWS = 10_000
@@ -86,14 +86,23 @@ class TargetIn(Sent):
         return Target(self.provider, self.kind, self.id, self.place)
 
 
+class PlaceIn(Sent):
+    """A template of another provider, and the zone in which it is launched there."""
+
+    template: Word
+    place: Word
+
+
 class RecipeIn(Sent):
-    """How to start a new machine for a job."""
+    """How to start a new machine for a job; ``places`` gives by a provider's name how to do so there."""
 
     template: Word
     labels: Annotated[dict[Word, Word], Field(max_length=64)] = {}
+    places: Annotated[dict[Word, PlaceIn], Field(max_length=16)] = {}
 
     def value(self) -> LaunchRecipe:
-        return LaunchRecipe(self.template, dict(self.labels))
+        places = {name: LaunchPlace(one.template, one.place) for name, one in self.places.items()}
+        return LaunchRecipe(self.template, dict(self.labels), places)
 
 
 class MetricIn(Sent):

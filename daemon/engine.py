@@ -222,13 +222,18 @@ def _profiled(profile: Profile, offers: Sequence[Offer], factor: Floats, misfit:
 
 
 def _misfits(case: Case, offers: Sequence[Offer]) -> tuple[Floats, Ints, NDArray[np.bool_]]:
-    """Chance of not fitting [M, K, U] for each distinct size of a machine, and which size each offer has."""
+    """Chance of not fitting [M, K, U] for each distinct size of a machine, and which size each offer has.
+
+    A job that uses GPUs does not fit where there are none, unless it has shown there that it runs without.
+    """
     sizes: dict[tuple[float, float, bool], int] = {}
     index = np.empty(len(offers), dtype=np.int64)
     for i, offer in enumerate(offers):
         r = offer.resources
         enough_gpus = r.gpus * offer.nodes >= case.current.resources.gpus * case.current.nodes or r.gpus > 0
-        index[i] = sizes.setdefault((r.memory_gib, r.gpu_memory_gib, enough_gpus), len(sizes))
+        without = not enough_gpus and offer.id in case.speeds.observed
+        gpu_memory_gib = math.inf if without else r.gpu_memory_gib
+        index[i] = sizes.setdefault((r.memory_gib, gpu_memory_gib, enough_gpus or without), len(sizes))
     here = case.current.resources
     memory = np.array([size[0] for size in sizes])
     gpu_memory = np.array([size[1] for size in sizes])

@@ -11,7 +11,7 @@ import structlog
 from daemon.store.base import Store, StoreError
 from daemon.types import Job
 from policies.types import ActionKind, Mode, Settings
-from providers.base import Permitted, Provider, Subject
+from providers.base import Bounded, Permitted, Provider, Subject
 from providers.errors import ProviderError
 
 log = structlog.get_logger()
@@ -28,7 +28,7 @@ class Book(Protocol):
 
 
 def tell_lacking(store: Store, book: Book, providers: Mapping[str, Provider], default: Mode | None) -> None:
-    """Log what each cloud's credentials lack. Blocks on the network; never raises for a cloud or a database."""
+    """Log what each cloud's credentials lack, and have needlessly. Blocks; never raises for a cloud or database."""
     try:
         jobs = store.jobs.all()
     except StoreError as error:
@@ -52,6 +52,18 @@ def tell_lacking(store: Store, book: Book, providers: Mapping[str, Provider], de
             log.warning("permissions are missing - grant them, see deploy/iam", provider=name, missing=list(lacking))
         else:
             log.info("no permission is known to be missing", provider=name, targets=len(subjects))
+        if hasattr(provider, "excess"):
+            _tell_excess(name, cast(Bounded, provider))
+
+
+def _tell_excess(name: str, provider: Bounded) -> None:
+    try:
+        excess = provider.excess()
+    except ProviderError as error:
+        log.warning("needless permissions could not be looked for", provider=name, error=str(error))
+        return
+    if excess:
+        log.warning("permissions are there that are never needed - take them away", provider=name, excess=list(excess))
 
 
 def acts(job: Job, settings: Settings | None, default: Mode | None) -> bool:

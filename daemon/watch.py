@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol, TypeVar, assert_never
+from typing import Protocol, TypeVar, assert_never, cast
 
 import structlog
 
@@ -26,7 +26,7 @@ from policies.availability import Availability
 from policies.base import Policy
 from policies.types import Option, Prices, RouteName, Settings, Situation
 from providers import catalog, errors
-from providers.base import Provider
+from providers.base import Abroad, Provider
 from providers.clock import Clock
 from providers.types import Allocation, Grow, InPlace, Offer, Replace, Same, Shrink, Target
 
@@ -195,7 +195,7 @@ class Watch:
         self._sight(look.allocation, now)
         spent = self._store.ledger.spent(look.job.name)
         try:
-            found = self._providers[look.allocation.target.provider].offers(look.allocation.target)
+            found = self._offers(look.job, look.allocation.target)
         except errors.ProviderError as error:
             return replace(look, reason=f"the cloud lists no offers: {error}")
         offers = self._priced(found, settings.prices)
@@ -298,6 +298,14 @@ class Watch:
         if provider is None:
             raise errors.Invalid(f"no provider {target.provider!r} is configured - add it under providers")
         return provider.describe(target)
+
+    def _offers(self, job: Job, target: Target) -> list[Offer]:
+        """List what a job's target could become, and what its recipe lets it be replaced by at other providers."""
+        provider = self._providers[target.provider]
+        found = list(provider.offers(target))
+        if job.recipe is not None and job.recipe.places and hasattr(provider, "abroad"):
+            found += cast(Abroad, provider).abroad(target, job.recipe)
+        return found
 
     def _priced(self, offers: Sequence[Offer], prices: Prices) -> list[Offer]:
         now = self._clock.now()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from providers.types import Allocation, Call, LaunchRecipe, Offer, Operation, Route, Target
 
@@ -67,6 +67,34 @@ class Permitted(Protocol):
         What a cloud does not tell without doing it is not named. Raises ``NotPermitted`` for credentials that are no
         good at all, ``Transient`` when it cannot be told now.
         """
+
+
+@runtime_checkable
+class Launching(Protocol):
+    """The optional ability to take in a job from another provider, by launching a machine for it."""
+
+    def serves(self, offer: Offer) -> bool:
+        """Say whether an offer is one of this provider's. Reads nothing."""
+
+    def around(self, place: str) -> Sequence[Offer]:
+        """List the offers that a machine launched in a place could be. Reads only, from a cache."""
+
+    def room(self, offer: Offer) -> None:
+        """Check a launch beforehand. Raises ``Incompatible``, ``QuotaExceeded``, ``Invalid`` where there is no way."""
+
+
+class Abroad(Protocol):
+    """The optional ability to name what a target could be replaced by at other providers."""
+
+    def abroad(self, target: Target, recipe: LaunchRecipe) -> Sequence[Offer]:
+        """List the offers at the providers that the recipe names. Reads only, from a cache."""
+
+
+class Bounded(Protocol):
+    """The optional ability to say which permissions are there that are never needed and do harm in wrong hands."""
+
+    def excess(self) -> Sequence[str]:
+        """Name them in the cloud's words. Changes nothing; what the cloud does not tell is not named."""
 
 
 class Priced(Protocol):

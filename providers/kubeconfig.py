@@ -51,9 +51,13 @@ def contexts(path: str) -> list[str]:
 
 
 def context_of(cluster: str, path: str) -> str:
-    """Find the context of a cluster: of its very name, or of an ARN that ends with it. Raises ``Invalid``."""
+    """Find the context of a cluster: of its very name, or one that ends with it, as each cloud's tool writes them.
+
+    Those are an ARN, arn:aws:eks:REGION:ACCOUNT:cluster/NAME, and gke_PROJECT_LOCATION_NAME. Raises ``Invalid``.
+    """
     names = contexts(path)
     found = [name for name in names if name == cluster] or [name for name in names if name.endswith(f"/{cluster}")]
+    found = found or [name for name in names if name.startswith("gke_") and name.endswith(f"_{cluster}")]
     if len(found) == 1:
         return found[0]
     told = f"has {len(found)} contexts" if found else "has no context"

@@ -9,7 +9,7 @@ Calls: ``GET /api/v1/nodes``, ``GET /api/v1/pods``, ``PATCH /api/v1/nodes/NAME``
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -32,6 +32,7 @@ from providers.errors import (
     Unavailable,
 )
 from providers.kubeconfig import Access
+from providers.types import MachineState, Node
 
 MARK = "scaleahead/leaving"
 """The annotation of a node that was cordoned here; only what carries it is ever uncordoned."""
@@ -54,6 +55,15 @@ class KubeNode:
     ready: bool
     schedulable: bool
     leaving: bool
+
+    @property
+    def machine(self) -> str:
+        """Name the machine: what stands last, as in aws:///us-east-1a/i-0abc or gce://project/zone/name."""
+        return self.provider_id.rpartition("/")[2]
+
+
+Joined = Mapping[str, KubeNode] | None
+"""The nodes of a cluster by the id of their machine; ``None`` where no kubeconfig lets us ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,11 +248,50 @@ class Clusters:
                 self._made[name] = Cluster(name, kubeconfig.read(self._path, context, self._clock), self._budget)
             return self._made[name]
 
+    def joined(self, name: str) -> Joined:
+        """List a cluster's nodes by their machines; ``None`` without a kubeconfig."""
+        cluster = self.of(name)
+        return None if cluster is None else {node.machine: node for node in cluster.nodes()}
+
+    def empty(self, name: str, victims: Sequence[str], mark: str) -> None:
+        """Cordon the nodes of all victims, then ask all their pods to leave. Raises ``Busy`` while any is there.
+
+        A machine that never joined its cluster has no pods. Without a kubeconfig nothing is asked.
+        """
+        cluster = self.of(name)
+        if cluster is None or not victims:
+            return
+        joined = self.joined(name) or {}
+        nodes = [joined[victim] for victim in victims if victim in joined]
+        for node in nodes:
+            cluster.cordon(node, mark)
+        left = [one for node in nodes for one in cluster.drain(node)]
+        if left:
+            told = "; ".join(f"{one.pod}: {one.why}" for one in left[:3])
+            raise Busy(f"{len(left)} pods have still to leave the nodes to be removed: {told}")
+
+    def give_back(self, name: str, machines: Sequence[str]) -> None:
+        """Let work onto nodes again that were cordoned here; one that a person cordoned is left as it is."""
+        cluster, joined = self.of(name), self.joined(name)
+        for machine in machines:
+            if cluster is not None and joined is not None and machine in joined:
+                cluster.uncordon(joined[machine])
+
     def close(self) -> None:
         """Close all connections."""
         with self._making:
             for cluster in self._made.values():
                 cluster.close()
+
+
+def seen(machine: Node, joined: Joined) -> Node:
+    """Read a machine as its cluster sees it: where that can be asked, it runs once its node is ready."""
+    if joined is None:
+        return machine
+    node = joined.get(machine.id)
+    unready = machine.state == "running" and (node is None or not node.ready)
+    state: MachineState = "pending" if unready else machine.state
+    return Node(machine.id, state, leaving=node is not None and node.leaving)
 
 
 def _node(one: Mapping[str, Any]) -> KubeNode:

@@ -1,7 +1,7 @@
 """Edge: the offers of one cloud with their prices: those that are shipped, and fresh ones that were fetched."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -45,6 +45,12 @@ class Shelf:
             if offer.zone or placed.id not in catalog.by_id:
                 found[placed.id] = placed
         return list(found.values())
+
+    def add(self, offers: Sequence[Offer]) -> None:
+        """Take in offers of one node that are not known yet."""
+        with self._lock:
+            known = self._catalog
+            self._catalog = replace(known, by_id={**{offer.id: offer for offer in offers}, **known.by_id})
 
     def renew(self, prices: Mapping[str, Price], now: datetime) -> int:
         """Take over fresh prices that are sane, and count them; old ones stay where there is none."""

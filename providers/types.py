@@ -115,11 +115,23 @@ class Allocation:
 
 
 @dataclass(frozen=True, slots=True)
+class LaunchPlace:
+    """Where a provider launches a machine for a job, and from which template of its own."""
+
+    template: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
 class LaunchRecipe:
-    """How to start a new machine for a job: a launch template, its image and labels."""
+    """How to start a new machine for a job: a launch template, its image and labels.
+
+    ``places`` gives by a provider's name what takes the place of ``template`` there: a job may then be moved to it.
+    """
 
     template: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    places: Mapping[str, LaunchPlace] = field(default_factory=dict)
 
 
 # Routes: the ways from what is to what is wanted, found by a provider's pre-flight without changing anything.

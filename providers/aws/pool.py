@@ -5,8 +5,6 @@ are emptied first where a kubeconfig lets us, then ended in the group's Auto Sca
 choose. The wanted size is the Auto Scaling group's own, which is what launches nodes.
 """
 
-from collections.abc import Mapping, Sequence
-
 from providers.aws import rules
 from providers.aws.client import Client
 from providers.aws.facts import Facts
@@ -17,12 +15,11 @@ from providers.aws.scaling import Scaling, alive
 from providers.catalog import with_nodes
 from providers.clock import Clock
 from providers.errors import Busy, Incompatible, Invalid, NotFound, Unavailable, WrongState
-from providers.kubernetes import Clusters, KubeNode
+from providers.kubernetes import Clusters, Joined, seen
 from providers.types import (
     Allocation,
     Grow,
     Keep,
-    MachineState,
     Node,
     Offer,
     Operation,
@@ -36,8 +33,6 @@ from providers.types import (
 
 _SETTLED = ("ACTIVE", "DEGRADED")
 _PASSING = ("CREATING", "UPDATING")
-Joined = Mapping[str, KubeNode] | None
-"""The nodes of a cluster by the id of their machine; ``None`` where no kubeconfig lets us ask."""
 
 
 class Pools:
@@ -61,7 +56,7 @@ class Pools:
         return self._allocation(pool, self._group(pool))
 
     def _allocation(self, pool: Answer, group: Answer) -> Allocation:
-        joined = self._joined(str(pool["clusterName"]))
+        joined = self._clusters.joined(str(pool["clusterName"]))
         nodes = tuple(_member(one, joined) for one in group["Instances"])
         wanted, running = int(group["DesiredCapacity"]), sum(node.state == "running" for node in nodes)
         settled = running == wanted == len(nodes) and pool["status"] in _SETTLED
@@ -125,10 +120,6 @@ class Pools:
     def _node(self, pool: Answer, group: Answer) -> Offer:
         return self._scaling.node(group, "spot" if pool.get("capacityType") == "SPOT" else "on_demand")
 
-    def _joined(self, name: str) -> Joined:
-        cluster = self._clusters.of(name)
-        return None if cluster is None else {rules.machine_of(one.provider_id): one for one in cluster.nodes()}
-
     # Mutations.
 
     def resize(self, call: Resize, token: str) -> Operation:
@@ -160,36 +151,15 @@ class Pools:
             raise Busy(f"node group {call.target.id} is {pool['status']} - nodes are removed once it is not")
         there = alive(self._group(pool))
         left = [victim for victim in call.victims if victim in there]
-        self._empty(str(pool["clusterName"]), left, token)
+        self._clusters.empty(str(pool["clusterName"]), left, token)
         self._scaling.end(left)
         handle = self._handle("remove", call.target, token, ",".join(call.victims))
         return Operation(handle.name, self._name, "running" if left else "done")
 
     def keep(self, call: Keep, token: str) -> Operation:
         """Let work onto nodes again that were being emptied; one that a person cordoned is left as it is."""
-        name = call.target.id.partition("/")[0]
-        cluster, joined = self._clusters.of(name), self._joined(name)
-        for machine in call.nodes:
-            if cluster is not None and joined is not None and machine in joined:
-                cluster.uncordon(joined[machine])
+        self._clusters.give_back(call.target.id.partition("/")[0], call.nodes)
         return Operation(self._handle("keep", call.target, token).name, self._name, "done")
-
-    def _empty(self, name: str, victims: Sequence[str], token: str) -> None:
-        """Cordon all victims, then ask all their pods to leave. Raises ``Busy`` while any is there.
-
-        A machine that never joined its cluster has no pods.
-        """
-        cluster = self._clusters.of(name)
-        if cluster is None or not victims:
-            return
-        joined = self._joined(name) or {}
-        nodes = [joined[victim] for victim in victims if victim in joined]
-        for node in nodes:
-            cluster.cordon(node, token)
-        left = [one for node in nodes for one in cluster.drain(node)]
-        if left:
-            told = "; ".join(f"{one.pod}: {one.why}" for one in left[:3])
-            raise Busy(f"{len(left)} pods have still to leave the nodes to be removed: {told}")
 
     def poll(self, operation: Operation) -> Operation:
         """Say how a change of size stands."""
@@ -225,7 +195,7 @@ class Pools:
 
     def _resized(self, pool: Answer, group: Answer, handle: Handle) -> Operation:
         nodes, _, known = handle.detail.split(",")
-        joined = self._joined(str(pool["clusterName"]))
+        joined = self._clusters.joined(str(pool["clusterName"]))
         running = sum(_member(one, joined).state == "running" for one in group["Instances"])
         if running >= int(nodes):
             return Operation(handle.name, self._name, "done")
@@ -250,9 +220,4 @@ def _sizing(nodes: int, update: str, pool: Answer) -> str:
 
 def _member(one: Answer, joined: Joined) -> Node:
     """Read a member: it runs once Auto Scaling has it in service and, where that can be asked, its node is ready."""
-    identity, state = str(one["InstanceId"]), rules.node_state(one)
-    if joined is None:
-        return Node(identity, state)
-    node = joined.get(identity)
-    ready: MachineState = "pending" if state == "running" and (node is None or not node.ready) else state
-    return Node(identity, ready, leaving=node is not None and node.leaving)
+    return seen(Node(str(one["InstanceId"]), rules.node_state(one)), joined)

@@ -15,17 +15,18 @@ from providers.base import Provider, Subject
 from providers.budget import Budget
 from providers.catalog import Catalog
 from providers.clock import Clock, SystemClock
-from providers.errors import Invalid
+from providers.errors import Incompatible, Invalid
 from providers.kubernetes import Clusters
 from providers.shelf import Shelf
 from providers.split import Split
+from providers.types import Offer
 
 _TEXTS = ("region", "endpoint", "profile", "kubeconfig")
 _OPTIONS = (*_TEXTS, "contexts")
 
 
 class Aws(Split):
-    """A ``Provider`` with ``Inventory``, ``Priced`` and ``Permitted``. Its methods follow the laws written there."""
+    """A ``Provider`` with ``Inventory``, ``Priced``, ``Permitted`` and ``Launching``, by the laws written there."""
 
     def __init__(
         self, name: str, client: Client, prices: Client, known: Catalog, clock: Clock, clusters: Clusters | None = None
@@ -38,7 +39,8 @@ class Aws(Split):
         self._prices = Prices(client, prices, clock)
         self._permissions = Permissions(client, prices)
         self._clock = clock
-        facts = Facts(client, clock)
+        self._region = client.region
+        self._facts = facts = Facts(client, clock)
         scaling = Scaling(client, self._shelf)
         pools = Pools(name, client, facts, scaling, clusters or Clusters(None, {}, Budget(clock), clock), clock)
         vms, groups = Vms(name, client, facts, self._shelf), Groups(name, client, facts, scaling, clock)
@@ -47,6 +49,20 @@ class Aws(Split):
     def lacking(self, subjects: Sequence[Subject]) -> list[str]:
         """Name the permissions that the credentials lack, as far as AWS tells without doing anything."""
         return self._permissions.lacking(subjects)
+
+    def serves(self, offer: Offer) -> bool:
+        """Say whether an offer is AWS's, of this region."""
+        return (offer.provider, offer.region) == ("aws", self._region)
+
+    def around(self, place: str) -> list[Offer]:
+        """List the offers of a zone's region that an instance launched there could be."""
+        return self._shelf.around(place)
+
+    def room(self, offer: Offer) -> None:
+        """Check that the type is on sale in the offer's zone, and that the quota leaves room for one more."""
+        if offer.zone and not self._facts.offered(offer.machine_type, offer.zone):
+            raise Incompatible(f"{offer.machine_type} is not on sale in {offer.zone}")
+        self._facts.check_quota(offer.machine_type, offer.buying, 1)
 
     def refresh_prices(self) -> int:
         """Fetch on-demand and spot prices and say how many were accepted."""

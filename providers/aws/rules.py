@@ -21,6 +21,8 @@ LIFECYCLES: Mapping[str, MachineState] = {"InService": "running", "Standby": "ru
 TOKEN_TAG = "scaleahead:token:"  # a tag's name, no secret
 MANAGED_TAG = "scaleahead"
 """The shipped IAM policies allow changes only of what carries it with the value "managed"."""
+SCRATCH_TAG = "scaleahead:scratch"
+"""With the value "true" it says that an instance's own disks hold nothing that a stop may not lose."""
 GROUP_TAG = "aws:autoscaling:groupName"
 CLUSTER_TAG, POOL_TAG = "eks:cluster-name", "eks:nodegroup-name"
 
@@ -56,11 +58,6 @@ def pool_of(group: Answer) -> str:
     """Name the EKS node group that an Auto Scaling group belongs to, as cluster/name; "" if to none."""
     told = tags(group)
     return f"{told[CLUSTER_TAG]}/{told[POOL_TAG]}" if CLUSTER_TAG in told and POOL_TAG in told else ""
-
-
-def machine_of(provider_id: str) -> str:
-    """Read an instance's id from what its node in a cluster is called, such as aws:///us-east-1a/i-0abc."""
-    return provider_id.rpartition("/")[2]
 
 
 def state(instance: Answer) -> MachineState:
@@ -149,8 +146,8 @@ def not_in_place(instance: Answer, now: Answer, then: Answer, offer: Offer) -> s
         return f"it belongs to the group {tags(instance)[GROUP_TAG]}, which replaces what is stopped"
     if instance.get("RootDeviceType") != "ebs":
         return "its root device is not EBS, so it cannot be stopped"
-    if now.get("InstanceStorageSupported"):
-        return f"{here} has disks of its own, whose content a stop loses"
+    if now.get("InstanceStorageSupported") and tags(instance).get(SCRATCH_TAG) != "true":
+        return f"{here} has disks of its own, whose content a stop loses - tag it {SCRATCH_TAG}=true if it may"
     if family(here) != family(offer.machine_type):
         for name in (family(here), family(offer.machine_type)):
             if name in FIXED_FAMILIES:

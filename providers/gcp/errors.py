@@ -2,7 +2,11 @@
 
 Compute Engine tells an error in three ways: an HTTP status with a ``reason``, an error code inside a finished
 operation, and a code on the last attempt of a managed group to start a machine. The reasons and codes are those of its
-documents ("Troubleshooting API errors", "Troubleshooting resource availability").
+documents ("Troubleshooting API errors", "Troubleshooting resource availability"). GKE tells a status of gRPC by its
+name, and why in an ``ErrorInfo``; that a cluster is in another operation, older answers tell by their text alone.
+
+A fingerprint that does not match (412) says that somebody else changed the resource since we looked: nothing was done,
+and the next look finds what there is now. So it is ``Busy``, and asked for again after that.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +20,7 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from providers.errors import (
     AnswerLost,
+    Busy,
     Incompatible,
     Invalid,
     NoCapacity,
@@ -31,11 +36,20 @@ from providers.errors import (
 _REASONS: Mapping[str, type[ProviderError]] = {
     "rateLimitExceeded": Throttled, "userRateLimitExceeded": Throttled, "quotaExceeded": QuotaExceeded,
     "limitExceeded": QuotaExceeded, "resourceNotReady": WrongState, "resourceInUseByAnotherResource": WrongState,
-    "resourceInUse": WrongState, "alreadyExists": WrongState, "conditionNotMet": WrongState, "notFound": NotFound,
+    "resourceInUse": WrongState, "alreadyExists": WrongState, "conditionNotMet": Busy, "notFound": NotFound,
     "forbidden": NotPermitted, "required": Invalid, "invalid": Invalid, "badRequest": Invalid, "invalidUsage": Invalid,
     "accessNotConfigured": NotPermitted, "insufficientPermissions": NotPermitted, "backendError": Unavailable,
-    "internalError": Unavailable, "resourceNotFound": NotFound, "unsupportedOperation": Incompatible,
+    "insufficientCapacity": NoCapacity, "internalError": Unavailable,
+    "resourceNotFound": NotFound, "unsupportedOperation": Incompatible,
+    "CLUSTER_ALREADY_HAS_OPERATION": Busy, "failedPrecondition": WrongState, "FAILED_PRECONDITION": WrongState,
+    "RESOURCE_EXHAUSTED": Throttled, "NOT_FOUND": NotFound, "PERMISSION_DENIED": NotPermitted, "ABORTED": Busy,
+    "ALREADY_EXISTS": WrongState, "INVALID_ARGUMENT": Invalid, "UNAUTHENTICATED": NotPermitted, "INTERNAL": Unavailable,
+    "UNAVAILABLE": Unavailable, "DEADLINE_EXCEEDED": Unavailable, "UNIMPLEMENTED": Incompatible,
+    "SERVICE_DISABLED": NotPermitted, "IAM_PERMISSION_DENIED": NotPermitted, "RATE_LIMIT_EXCEEDED": Throttled,
 }  # fmt: skip
+_IN_ANOTHER_OPERATION = (
+    "incompatible operation", "wait and try again once it", "currently being created, deleted, updated or repaired",
+)  # fmt: skip
 
 CODES: Mapping[str, type[ProviderError]] = {
     "ZONE_RESOURCE_POOL_EXHAUSTED": NoCapacity, "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS": NoCapacity,
@@ -49,7 +63,7 @@ CODES: Mapping[str, type[ProviderError]] = {
 }  # fmt: skip
 
 _STATUSES: Mapping[int, type[ProviderError]] = {
-    400: Invalid, 401: NotPermitted, 403: NotPermitted, 404: NotFound, 409: WrongState, 412: WrongState, 429: Throttled,
+    400: Invalid, 401: NotPermitted, 403: NotPermitted, 404: NotFound, 409: WrongState, 412: Busy, 429: Throttled,
 }  # fmt: skip
 
 
@@ -68,16 +82,33 @@ def mapped(mutation: bool, doing: str) -> Iterator[None]:
         raise of_transport(error, mutation, doing) from error
 
 
+def disabled(error: ProviderError) -> bool:
+    """Whether an API is not turned on in the project: then nothing that it serves is there."""
+    return isinstance(error, NotPermitted) and any(
+        one in str(error) for one in ("SERVICE_DISABLED", "accessNotConfigured")
+    )
+
+
 def of_answer(error: google.GoogleAPICallError, mutation: bool, doing: str) -> ProviderError:
     """Map an answer with an error status: by its reason where it has one that is known, else by the status."""
     told = " ".join(str(error.message or "").split())
     status = int(error.code or 500)
+    if any(text in told for text in _IN_ANOTHER_OPERATION):
+        return Busy(f"{doing}: {told}")
     reasons = [str(one.get("reason", "")) for one in error.errors if isinstance(one, Mapping)]
-    for reason in reasons:
+    for reason in (str(error.reason or ""), *reasons, _status(error)):
         if reason in _REASONS:
             return _made(_REASONS[reason], mutation, status, f"{doing}: {reason}: {told}")
     kind = _STATUSES.get(status, Unavailable if status >= 500 else Invalid)
     return _made(kind, mutation, status, f"{doing}: {status}: {told}")
+
+
+def _status(error: google.GoogleAPICallError) -> str:
+    """Read the name of a gRPC status from the body of an answer; the client keeps it nowhere else."""
+    try:
+        return str(error.response.json()["error"].get("status", ""))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return ""
 
 
 def _made(kind: type[ProviderError], mutation: bool, status: int, text: str) -> ProviderError:

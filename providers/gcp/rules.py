@@ -3,6 +3,7 @@
 Instances are the client's own ``compute_v1.Instance`` values, read here and nowhere else.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +27,15 @@ GPU_FAMILIES = ("a2", "a3", "a4", "a4x", "g2", "g4")
 HYPERDISK_FAMILIES = ("c4", "c4a", "c4d", "n4", "n4d", "h4d", "x4", "m4")
 ARM_FAMILIES = ("t2a", "c4a", "n4a", "a4x")
 
+CUSTOM: Mapping[str, tuple[int, float, float]] = {
+    "n1": (96, 0.9, 6.5), "n2": (128, 0.5, 8.0), "n2d": (96, 0.5, 8.0), "e2": (32, 0.5, 8.0),
+}  # fmt: skip
+"""Families with custom machine types: the most vCPUs, and the least and most memory of each, in GiB ("Custom VMs")."""
+_CUSTOM = re.compile(r"(?:[a-z0-9]+-)?custom-(?P<cpus>[1-9][0-9]*)-(?P<mib>[1-9][0-9]*)(?:-ext)?")
+
+# GKE labels what it makes with the cluster and the node pool.
+CLUSTER_LABEL, POOL_LABEL = "goog-k8s-cluster-name", "goog-k8s-node-pool-name"
+
 MIGRATES, TERMINATES = "MIGRATE", "TERMINATE"
 
 
@@ -39,9 +49,25 @@ def state(instance: Answer) -> MachineState:
     return STATES.get(str(instance.status), "unknown")
 
 
-def zone(instance: Answer) -> str:
-    """Name the zone of an instance."""
-    return last(instance.zone)
+def zone(resource: Answer) -> str:
+    """Name the zone of an instance or a group."""
+    return last(resource.zone)
+
+
+def place(group: Answer) -> str:
+    """Name the zone or the region of a managed group."""
+    return last(group.zone or group.region)
+
+
+def model(accelerator_type: str) -> str:
+    """Name the GPU model of an accelerator type as offers do; one that is not known keeps Google's name."""
+    kind = last(accelerator_type)
+    return _MODELS.get(kind, kind)
+
+
+def pool_of(labels: Mapping[str, str]) -> str:
+    """Name the GKE node pool that made a group, as cluster/name, by the labels of its template; "" if none did."""
+    return f"{labels[CLUSTER_LABEL]}/{labels[POOL_LABEL]}" if {CLUSTER_LABEL, POOL_LABEL} <= set(labels) else ""
 
 
 def machine_type(instance: Answer) -> str:
@@ -50,8 +76,33 @@ def machine_type(instance: Answer) -> str:
 
 
 def family(kind: str) -> str:
-    """Give the family of a machine type: what stands before the first dash."""
-    return kind.partition("-")[0]
+    """Give the family of a machine type: what stands before the first dash. A custom one without a family is an N1."""
+    name = kind.partition("-")[0]
+    return "n1" if name == "custom" else name
+
+
+def custom(kind: str) -> tuple[int, int] | None:
+    """Read vCPUs and memory (MiB) of a custom machine type, as n2-custom-8-32768; ``None`` for any other."""
+    found = _CUSTOM.fullmatch(kind)
+    return (int(found["cpus"]), int(found["mib"])) if found else None
+
+
+def malformed(kind: str) -> str:
+    """Say why there can be no such custom machine type, "" if there can, or if it is not a custom one."""
+    shape, bounds = custom(kind), CUSTOM.get(family(kind))
+    if shape is None:
+        return ""
+    if bounds is None:
+        return f"there are no custom {family(kind)} machines"
+    cpus, mib = shape
+    most, least_gib, most_gib = bounds
+    if cpus > most or (cpus != 1 and cpus % 2):
+        return f"a custom {family(kind)} machine has 1 or an even number of vCPUs up to {most}"
+    if mib % 256:
+        return "the memory of a custom machine is a multiple of 256 MiB"
+    if mib < 1024 * least_gib * cpus or (mib > 1024 * most_gib * cpus and not kind.endswith("-ext")):
+        return f"a custom {family(kind)} machine has {least_gib:g} to {most_gib:g} GiB a vCPU, or a name ending in -ext"
+    return ""
 
 
 def buying(instance: Answer) -> Buying:
@@ -65,8 +116,7 @@ def attached(instance: Answer) -> tuple[int, str]:
     if family(machine_type(instance)) != "n1":
         return 0, ""
     for one in instance.guest_accelerators:
-        kind = last(one.accelerator_type)
-        return int(one.accelerator_count), _MODELS.get(kind, kind)
+        return int(one.accelerator_count), model(one.accelerator_type)
     return 0, ""
 
 
@@ -108,6 +158,8 @@ def impossible(instance: Answer, offer: Offer) -> str:
     ours = family(machine_type(instance)) in ARM_FAMILIES
     if ours != (family(offer.machine_type) in ARM_FAMILIES):
         return "the image is of another processor architecture"
+    if why := malformed(offer.machine_type):
+        return why
     if offer.attached_gpus and family(offer.machine_type) != "n1":
         return f"GPUs can be attached to N1 machine types only, not to {offer.machine_type}"
     if offer.attached_gpus and offer.resources.gpu_model not in ACCELERATORS:

@@ -4,18 +4,19 @@ Every mutation carries a request id made of the token. Compute Engine answers a 
 first one began, so that it has no second effect.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from google.cloud import compute_v1
 
-from providers.errors import Incompatible, Invalid, NotFound, WrongState
+from providers.errors import Incompatible, Invalid, NotFound, NotPermitted, WrongState
 from providers.gcp import rules
 from providers.gcp.client import Client
 from providers.gcp.errors import of_codes
+from providers.gcp.facts import Facts
 from providers.gcp.handle import Handle, read, request_id
-from providers.gcp.quota import Quotas
 from providers.gcp.rules import Answer
 from providers.shelf import Shelf
 from providers.types import (
@@ -24,6 +25,7 @@ from providers.types import (
     MachineState,
     Modify,
     Node,
+    Notice,
     Offer,
     Operation,
     Replace,
@@ -37,14 +39,17 @@ _ENDS: Mapping[str, MachineState] = {"stop": "stopped", "start": "running", "lau
 """For each call the state in which its effect is there; a deletion's is that nothing is found."""
 
 
+_PREEMPTED = 'operationType="compute.instances.preempted"'
+
+
 class Vms:
     """The instances of one project. The laws of the methods are those of ``providers.base.Provider``."""
 
-    def __init__(self, name: str, client: Client, shelf: Shelf) -> None:
+    def __init__(self, name: str, client: Client, facts: Facts, shelf: Shelf) -> None:
         self._name = name
         self._client = client
         self._shelf = shelf
-        self._quotas = Quotas(client)
+        self._facts = facts
 
     # Reads.
 
@@ -57,11 +62,11 @@ class Vms:
         place, here = rules.zone(instance), rules.state(instance)
         offer = self._shelf.offer(rules.kind(instance), place, rules.buying(instance))
         if not offer.resources.memory_gib:
-            offer = replace(offer, resources=self._resources(instance))
-        since = datetime.fromisoformat(instance.creation_timestamp) if instance.creation_timestamp else None
-        nodes = (Node(instance.name, here, since.astimezone(UTC) if since else None),)
-        labels = dict(instance.labels)
-        return Allocation(Target(self._name, "vm", instance.name, place), here, offer, nodes, (), labels)
+            offer = replace(offer, resources=self._resources(instance), attached_gpus=rules.attached(instance)[0])
+        since = _utc(instance.creation_timestamp) if instance.creation_timestamp else None
+        nodes = (Node(instance.name, here, since),)
+        labels, target = dict(instance.labels), Target(self._name, "vm", instance.name, place)
+        return Allocation(target, here, offer, nodes, tuple(self._notices(instance)), labels)
 
     def offers(self, target: Target) -> list[Offer]:
         """List what an instance could become: every offer of the region for its architecture."""
@@ -84,7 +89,7 @@ class Vms:
         # One that is replaced runs on beside the new one; one that changes in place gives its own share back.
         running = rules.state(instance) in ("pending", "running")
         gone = None if isinstance(way, Replace) or not running else self.allocation(instance).offer
-        self._quotas.check(offer, where, 1, gone)
+        self._facts.check(offer, where, 1, gone)
         return way
 
     def labelled(self, key: str, value: str | None) -> list[Allocation]:
@@ -96,6 +101,20 @@ class Vms:
 
     def _found(self, target: Target) -> Answer:
         return self._client.read("instances", "get", zone=target.place, instance=target.id)
+
+    def _notices(self, instance: Answer) -> Iterator[Notice]:
+        """Read a coming maintenance off an instance, and a reclaim off the operation by which Google stopped it."""
+        coming = instance.resource_status.upcoming_maintenance
+        if coming.window_start_time:
+            yield Notice("maintenance", _utc(coming.window_start_time), f"{coming.type_} {coming.maintenance_status}")
+        if rules.buying(instance) != "spot" or rules.state(instance) not in ("stopping", "stopped"):
+            return
+        place, since = rules.zone(instance), instance.last_start_timestamp
+        with suppress(NotPermitted):
+            for one in self._client.pages("zone_operations", "list", zone=place, filter=_PREEMPTED):
+                ours = rules.last(one.target_link) == instance.name
+                if ours and (not since or _utc(one.insert_time) >= _utc(since)):
+                    yield Notice("spot_reclaim", _utc(one.insert_time), str(one.status_message))
 
     def _resources(self, instance: Answer) -> Resources:
         kind = self._client.read(
@@ -171,7 +190,7 @@ class Vms:
         why = "" if not offer.attached_gpus or rules.family(offer.machine_type) == "n1" else "GPUs attach to N1 only"
         if why:
             raise Incompatible(f"{offer.id} cannot be launched: {why}")
-        self._quotas.check(offer, offer.zone)
+        self._facts.check(offer, offer.zone)
         place = f"zones/{offer.zone}"
         scheduling: dict[str, object] = {"on_host_maintenance": rules.needed_maintenance(offer)}
         if offer.buying == "spot":
@@ -231,3 +250,7 @@ class Vms:
         except NotFound:
             return Operation(handle.name, self._name, "failed", f"instance {handle.id} is gone")
         return Operation(handle.name, self._name, "done" if here == wanted else "running")
+
+
+def _utc(told: str) -> datetime:
+    return datetime.fromisoformat(told).astimezone(UTC)

@@ -4,7 +4,7 @@ To add one, write a ``World`` for it and name it in ``WORLDS``: a running VM of 
 and the few switches with which a test makes its cloud misbehave.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -235,18 +235,28 @@ def eks() -> Iterator[World]:
 @contextmanager
 def eks_with_its_cluster(folder: Path) -> Iterator[World]:
     clock = VirtualClock(NOW)
-    emulator, cluster = Emulator(clock, update_seconds=0), Kubernetes(clock)
-    cluster.machines = emulator.machines
+    emulator = Emulator(clock, update_seconds=0)
     emulator.start()
+    try:
+        with cluster_of(emulator.machines, clock, folder) as clusters:
+            yield EksWorld(emulator, clock, clusters)
+    finally:
+        emulator.close()
+
+
+@contextmanager
+def cluster_of(machines: Callable[[], list[str]], clock: VirtualClock, folder: Path) -> Iterator[Clusters]:
+    """A cluster whose nodes are a cloud's machines, and the way to ask it."""
+    cluster = Kubernetes(clock)
+    cluster.machines = machines
     cluster.start()
     file = written(folder, cluster.url, {"token": "secret"})
     clusters = Clusters(str(file), {}, Budget(clock), clock)
     try:
-        yield EksWorld(emulator, clock, clusters)
+        yield clusters
     finally:
         clusters.close()
         cluster.close()
-        emulator.close()
 
 
 class GcpWorld:
@@ -255,17 +265,20 @@ class GcpWorld:
     quota = "CPUS"
     zone = "us-central1-a"
 
-    def __init__(self, emulator: Gce, clock: VirtualClock) -> None:
+    def __init__(self, emulator: Gce, clock: VirtualClock, clusters: Clusters | None = None) -> None:
         self._emulator, self._clock = emulator, clock
         self.small, self.large = self._offer("n1-standard-8", 8, 30), self._offer("n1-standard-16", 16, 60)
         self.far, self.spot = self._offer("a3-highgpu-8g", 208, 1873), replace(self.small, buying="spot")
         known = Catalog({offer.id: offer for offer in (self.small, self.large, self.far, self.spot)})
         client = GceClient(emulator.project, Budget(clock), emulator.url)
-        self.provider: Whole = Gcp("gcp", client, known, most_nodes=4)
+        self.provider: Whole = Gcp("gcp", client, known, 4, clusters)
         emulator.template("trainer", "n1-standard-8", {"scaleahead": "demo"})
         emulator.instance("vm-1", self.zone, "n1-standard-8", {"scaleahead": "demo"})
+        self.vm, self.group = Target("gcp", "vm", "vm-1", self.zone), self._sized(emulator)
+
+    def _sized(self, emulator: Gce) -> Target:
         emulator.group("nodes-1", self.zone, "trainer", 2)
-        self.vm, self.group = Target("gcp", "vm", "vm-1", self.zone), Target("gcp", "group", "nodes-1", self.zone)
+        return Target("gcp", "group", "nodes-1", self.zone)
 
     def _offer(self, kind: str, cores: float, memory_gib: float) -> Offer:
         price = Price(0.05 * cores, "a test", NOW)
@@ -291,22 +304,43 @@ class GcpWorld:
         return sum(not one["metadata"]["items"] for one in self._emulator.instances.values())
 
 
+class GkeWorld(GcpWorld):
+    """The same, its group a node pool of GKE in one zone, with or without a way to ask its cluster."""
+
+    def _sized(self, emulator: Gce) -> Target:
+        emulator.pool("research", "nodes-1", [self.zone], "n1-standard-8", 2, labels={"scaleahead": "demo"})
+        return Target("gcp", "pool", "research/nodes-1", self.zone)
+
+
 METHODS = {"launch": "insert", "stop": "stop"}
 
 
 @contextmanager
-def gcp() -> Iterator[World]:
+def gcp(kind: type[GcpWorld] = GcpWorld) -> Iterator[World]:
     clock = VirtualClock(NOW)
     emulator = Gce(clock)
     emulator.start()
     try:
-        yield GcpWorld(emulator, clock)
+        yield kind(emulator, clock)
+    finally:
+        emulator.close()
+
+
+@contextmanager
+def gke_with_its_cluster(folder: Path) -> Iterator[World]:
+    clock = VirtualClock(NOW)
+    emulator = Gce(clock)
+    emulator.start()
+    try:
+        with cluster_of(emulator.machines, clock, folder) as clusters:
+            yield GkeWorld(emulator, clock, clusters)
     finally:
         emulator.close()
 
 
 WORLDS = {"simulated": in_process, "simulated over http": over_http, "aws": aws, "gcp": gcp}
-SIZED = {**WORLDS, "eks": eks}
+SIZED = {**WORLDS, "eks": eks, "gke": lambda: gcp(GkeWorld)}
+CLUSTERED = {"eks with its cluster": eks_with_its_cluster, "gke with its cluster": gke_with_its_cluster}
 
 
 @pytest.fixture(params=WORLDS)
@@ -315,10 +349,11 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
         yield world
 
 
-@pytest.fixture(params=[*SIZED, "eks with its cluster"])
+@pytest.fixture(params=[*SIZED, *CLUSTERED])
 def sized(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     """A world for the laws of groups: these also hold for groups of a cluster's nodes."""
-    with SIZED[request.param]() if request.param in SIZED else eks_with_its_cluster(tmp_path) as world:
+    opened = SIZED[request.param]() if request.param in SIZED else CLUSTERED[request.param](tmp_path)
+    with opened as world:
         yield world
 
 

@@ -90,6 +90,14 @@ def test_a_job_on_gpus_is_never_offered_a_machine_without() -> None:
     assert {option.offer.id: option.misfit for option in found.options}[LARGE.id] == 1.0
 
 
+def test_a_job_on_gpus_goes_back_to_a_machine_without_where_it_has_run() -> None:
+    gpu = offer("gpu", 1.0, 64, gpus=1, gpu_model="T4", gpu_memory_gib=16.0)
+    both = case(growing(), current=gpu, candidates=[Candidate(MIDDLE), Candidate(LARGE)])
+    fits = {one.offer.id: one.misfit for one in weigh(replace(both, speeds=Speeds({MIDDLE.id: 4.0}))).options}
+    assert fits[MIDDLE.id] < 0.001
+    assert fits[LARGE.id] == 1.0
+
+
 def test_a_faster_machine_wins_only_while_its_dollars_per_progress_are_lower() -> None:
     speeds = Speeds(observed={LARGE.id: 0.25})
     flat = growing(at=99, k=64)

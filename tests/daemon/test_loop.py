@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from daemon.store.open import open_store
 from daemon.types import Forecast, History, Job, Observation, Report
 from policies.book import PolicyBook
 from policies.types import Choice, Situation
+from providers.base import Provider
 from providers.clock import VirtualClock
 from providers.simulated.cloud import Cloud
 from providers.simulated.provider import Simulated
@@ -73,7 +75,7 @@ class Scene:
         lease = self.store.lease(f"test:{2 if beside else 1}", 1e6)
         lease.acquire()
         poller = Poller(self.clock)
-        providers = {"simulated": Simulated(self.cloud)}
+        providers = self.connected()
         operator = Operator(self.store, providers, self, self.clock, Patience(), lease)
         self.events: list[tuple[str, str]] = []
         self.loop = Loop(
@@ -83,6 +85,10 @@ class Scene:
             publish=lambda event, subject, detail: self.events.append((event, subject)),
         )  # fmt: skip
         self.seq = 0
+
+    def connected(self) -> dict[str, Provider]:
+        """Give the providers by name."""
+        return {"simulated": Simulated(self.cloud)}
 
     async def prepare(self, job: str, decision_id: str, deadline: datetime, reason: str) -> None:
         raise HookError("refused", "nobody there")
@@ -97,7 +103,7 @@ class Scene:
         await self.loop.registered(job)
         return job
 
-    async def say(self, name: str, memory: float, rows: int = 10) -> None:
+    async def say(self, name: str, memory: float, rows: int = 10, run: str = "run-1", **more: Any) -> None:
         """The job reports some steps at 10 s each."""
         observations = []
         for _ in range(rows):
@@ -105,11 +111,11 @@ class Scene:
             self.seq += 1
             observations.append(
                 Observation(
-                    "run-1", self.seq, self.seq, None, self.clock.now(), {"batch_size": 8}, {"loss": 1.0},
+                    run, self.seq, self.seq, None, self.clock.now(), {"batch_size": 8}, {"loss": 1.0},
                     step_seconds=10.0, usage={"memory_gib": memory, "cpu_cores": 1.0}, total_steps=10_000,
                 )
             )  # fmt: skip
-        await self.loop.received(name, Report(name, "run-1", self.seq + 1, tuple(observations)))
+        await self.loop.received(name, Report(name, run, self.seq + 1, tuple(observations), **more))
 
     def mutations(self) -> list[str]:
         return [r.call for r in self.cloud.records() if r.call in ("stop", "start", "modify", "launch", "terminate")]

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
@@ -14,7 +15,7 @@ from providers.budget import Budget
 from providers.catalog import Catalog, with_nodes
 from providers.kubernetes import Clusters
 from providers.types import Target
-from tests.daemon.test_operate import Killed, begun
+from tests.daemon.test_operate import Killed, World, begun
 from tests.daemon.test_operate_aws import KEYS, OnAws
 from tests.emulators.aws import MUTATIONS, Emulator, Fault
 from tests.emulators.kubernetes import Kubernetes
@@ -26,6 +27,9 @@ CALLS = {
     "PATCH": ("Remove", "Keep"), "POST": ("Remove",),
 }  # fmt: skip
 GROWN, TERMINATED = "UpdateNodegroupConfig", "TerminateInstanceInAutoScalingGroup"
+
+
+_World = TypeVar("_World", bound=World)
 
 
 class OnPool(OnAws):
@@ -129,7 +133,7 @@ class OnShrinkingPool(OnPool):
 
 
 @contextmanager
-def opened(kind: type[OnPool], folder: Path) -> Iterator[OnPool]:
+def opened(kind: type[_World], folder: Path) -> Iterator[_World]:
     world = kind(folder / "s.sqlite")
     try:
         yield world
@@ -137,7 +141,7 @@ def opened(kind: type[OnPool], folder: Path) -> Iterator[OnPool]:
         world.close()
 
 
-async def crashed_everywhere(world: OnPool, route: str, folder: Path) -> None:
+async def crashed_everywhere(world: Any, route: str, folder: Path) -> None:
     """Run an action once for each of its committed steps, killed there and started anew: it ends as if never killed."""
     await begun(world, route)
     await world.settle()

@@ -17,9 +17,9 @@ from tests.emulators.gce import MUTATIONS, Emulator, Fault
 from tests.providers.gcp.conftest import KNOWN, N1, N1_BIG, N1_BIG_T4, ZONE
 
 CALLS = {
-    "stop": "Stop", "start": "Start", "setMachineType": "Modify", "setScheduling": "Modify",
-    "setMachineResources": "Modify", "insert": "Launch", "delete": "Terminate", "resize": "Resize",
-    "deleteInstances": "Remove",
+    "stop": ("Stop",), "start": ("Start",), "setMachineType": ("Modify",), "setScheduling": ("Modify",),
+    "setMachineResources": ("Modify",), "insert": ("Launch",), "delete": ("Terminate",), "resize": ("Resize",),
+    "deleteInstances": ("Remove",),
 }  # fmt: skip
 
 
@@ -40,7 +40,7 @@ class OnGcp(World):
 
     def _intended(self, method: str, name: str) -> str | None:
         for one in self.store.actions.unfinished():
-            if any(type(record.call).__name__ == CALLS[method] for record in self.store.actions.calls(one.id)):
+            if any(type(record.call).__name__ in CALLS[method] for record in self.store.actions.calls(one.id)):
                 return None
         return f"no committed intent for {method} of {name}"
 
@@ -55,6 +55,11 @@ class OnGcp(World):
 
     def effects(self) -> Counter[str]:
         return Counter(c.method for c in self.emulator.calls if c.method in MUTATIONS and c.outcome in ("ok", "broken"))
+
+    def closed_with(self) -> str:
+        """Give the note of the action that has closed."""
+        (action,) = self.store.actions.unsettled()
+        return action.note
 
     def close(self) -> None:
         self.store.close()

@@ -30,12 +30,16 @@ class Cloud:
     answer: list[str] = field(default_factory=list)
     error: ProviderError | None = None
     asked: list[Subject] = field(default_factory=list)
+    more: list[str] = field(default_factory=list)
 
     def lacking(self, subjects: Sequence[Subject]) -> list[str]:
         self.asked += subjects
         if self.error is not None:
             raise self.error
         return self.answer
+
+    def excess(self) -> list[str]:
+        return self.more
 
 
 class Book:
@@ -55,7 +59,10 @@ def told(folder: Path, cloud: Cloud, *jobs: Job) -> list[str]:
             tell_lacking(store, Book(), {"aws": cloud, "plain": object()}, None)  # type: ignore[dict-item]
     finally:
         store.close()
-    return [f"{one['log_level']} {one['event']} {one.get('missing') or one.get('error') or ''}".strip() for one in logs]
+    return [
+        f"{one['log_level']} {one['event']} {one.get('missing') or one.get('excess') or one.get('error') or ''}".strip()
+        for one in logs
+    ]
 
 
 def test_each_job_of_a_cloud_is_asked_for_as_far_as_its_policy_lets_it_be_moved(tmp_path: Path):
@@ -70,6 +77,10 @@ def test_each_job_of_a_cloud_is_asked_for_as_far_as_its_policy_lets_it_be_moved(
 def test_what_is_missing_is_named_and_a_cloud_that_cannot_tell_is_too(tmp_path: Path):
     assert told(tmp_path, Cloud(["ec2:StopInstances on i-1"]), BERT) == [
         "warning permissions are missing - grant them, see deploy/iam ['ec2:StopInstances on i-1']"
+    ]
+    logs = told(tmp_path, Cloud(more=["compute.instances.setMetadata"]))
+    assert logs[1:] == [
+        "warning permissions are there that are never needed - take them away ['compute.instances.setMetadata']"
     ]
     failing = Cloud(error=NotPermitted("configure credentials"))
     assert told(tmp_path, failing) == ["warning permissions could not be checked configure credentials"]

@@ -11,10 +11,14 @@ CALL = re.compile(r'\.(read|pages|mutate)\(\s*"([a-z_]+)",\s*"([a-z_]+)"|(?<=met
 PERMISSION = {
     "instances.get": "instances.get", "instances.aggregated_list": "instances.list",
     "machine_types.get": "machineTypes.get", "regions.get": "regions.get", "zone_operations.get": "zoneOperations.get",
+    "zone_operations.list": "zoneOperations.list",
+    "projects.get": "projects.get", "region_operations.get": "regionOperations.get",
     "groups.get": "instanceGroupManagers.get", "groups.aggregated_list": "instanceGroupManagers.list",
     "groups.list_managed_instances": "instanceGroupManagers.get", "templates.get": "instanceTemplates.get",
     "groups.resize": "instanceGroupManagers.update", "groups.delete_instances": "instanceGroupManagers.update",
     "instances.insert": "instances.create",
+    "clusters.get_node_pool": "container.clusters.get", "clusters.list_clusters": "container.clusters.list",
+    "clusters.get_operation": "container.operations.get", "clusters.set_node_pool_size": "container.clusters.update",
 }  # fmt: skip
 """What Google's reference of each method says it needs, for those whose permission is not named like the method."""
 ORDERED = {"stop", "start", "setMachineType", "setScheduling", "setMachineResources", "delete"}
@@ -32,7 +36,10 @@ def made() -> tuple[set[str], set[str]]:
     for path in (ROOT / "providers" / "gcp").glob("*.py"):
         for how, resource, method, *_ in CALL.findall(path.read_text()):
             if how:
-                found = f"compute.{PERMISSION[f'{resource}.{method}']}"
+                if method == "test_iam_permissions" or resource == "billing":
+                    continue  # they need none
+                found = PERMISSION[f"{resource}.{method}"]
+                found = found if found.startswith("container.") else f"compute.{found}"
                 (changes if how == "mutate" else reads).add(found)
     return reads, changes
 

@@ -12,7 +12,7 @@ STEPS = 100_000
 
 def main() -> None:
     rate, origin = float(os.environ["SCALEAHEAD_TIME_RATE"]), float(os.environ["SCALEAHEAD_TIME_ORIGIN"])
-    kept = Path(os.environ["SCALEAHEAD_DISK"]) / "step.json"
+    kept = Path(os.environ.get("SCALEAHEAD_CHECKPOINTS") or os.environ["SCALEAHEAD_DISK"]) / "step.json"
     step = json.loads(kept.read_text())["step"] if kept.exists() else 0
 
     def save() -> str:
@@ -21,15 +21,22 @@ def main() -> None:
         torn.rename(kept)
         return str(kept)
 
+    def usage() -> dict[str, float]:
+        """Say what is used: what the file says that a test may write, else much memory."""
+        said = os.environ.get("TINY_USAGE")
+        if said is not None:
+            return dict(json.loads(Path(said).read_text()))
+        return {"memory_gib": float(os.environ.get("TINY_MEMORY_GIB", "15.7")), "cpu_cores": 1.0}
+
     with Reporter(
         os.environ["SCALEAHEAD_JOB"],
         total_steps=STEPS,
         clock=lambda: time.monotonic() * rate,
         wall=lambda: origin + (time.time() - origin) * rate,
-        usage=lambda: {"memory_gib": float(os.environ.get("TINY_MEMORY_GIB", "15.7")), "cpu_cores": 1.0},
+        usage=usage,
     ) as report:
         while step < STEPS:
-            time.sleep(0.02)
+            time.sleep(float(os.environ.get("TINY_STEP_SECONDS", "0.02")))
             step += 1
             report.at_step_end(step, {"batch_size": 8}, {"loss": 1.0 / step}, save=save)
 

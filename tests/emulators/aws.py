@@ -32,6 +32,7 @@ from werkzeug.serving import make_server
 
 from providers.clock import Clock, SystemClock
 from tests.emulators import eks
+from tests.emulators.spot import NOTICE_SECONDS, Spot
 
 RULES = "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html"
 
@@ -136,7 +137,8 @@ class Emulator:
         self._limits = dict.fromkeys(QUOTAS, 100_000.0)
         self._groups: dict[str, _Group] = {}
         self._prices: dict[str, float] = {}
-        self._spot: list[tuple[str, str, float]] = []
+        self._spot_prices: list[tuple[str, str, float]] = []
+        self._spot = Spot(clock)
         self._lock = threading.RLock()
         self.region = "us-east-1"
         self._moto = DomainDispatcherApplication(create_backend_app)
@@ -210,7 +212,12 @@ class Emulator:
     def spot_price(self, machine_type: str, zone: str, usd_per_hour: float) -> None:
         """Put a price into the spot history."""
         with self._lock:
-            self._spot.append((machine_type, zone, usd_per_hour))
+            self._spot_prices.append((machine_type, zone, usd_per_hour))
+
+    def interrupt(self, instance: str, seconds: float = NOTICE_SECONDS) -> datetime:
+        """Give notice that a spot instance is taken back; say when it ends."""
+        with self._lock:
+            return self._spot.mark(instance, seconds)
 
     def image(self, region: str = "us-east-1") -> str:
         """Name an image that runs on x86-64."""
@@ -310,6 +317,10 @@ class Emulator:
             if now >= due:
                 del self._due[identity]
                 self._put(region, identity, state, reason)
+        there = {one.id for one in ec2_backends[DEFAULT_ACCOUNT_ID][region].all_instances() if one.state == "running"}
+        for identity in there & set(self._spot.due()):
+            reason = "Server.SpotInstanceTermination: Spot instance termination"
+            self._turn(region, identity, "shutting-down", "terminated", self._stop, reason)
         self.eks.pass_time()
         for name, told in self._groups.items():
             if told.retry_at is not None and now >= told.retry_at:
@@ -343,7 +354,16 @@ class Emulator:
         for identity in _listed(request.parameters, "InstanceId"):
             if self._hidden.get(identity, self._clock.now()) > self._clock.now():
                 raise Refusal("InvalidInstanceID.NotFound", f"The instance ID '{identity}' does not exist")
-        return self._forward(request)
+        status, headers, body = self._forward(request)
+        return status, _of_length(headers), self._spot.named(body)
+
+    def _do_describe_spot_instance_requests(self, request: _Request):
+        body, missing = self._spot.described(_listed(request.parameters, "SpotInstanceRequestId"))
+        if missing:
+            raise Refusal(
+                "InvalidSpotInstanceRequestID.NotFound", f"The spot instance request ID '{missing}' does not exist"
+            )
+        return _xml(body)
 
     def _do_stop_instances(self, request: _Request):
         identities = _listed(request.parameters, "InstanceId")
@@ -442,6 +462,8 @@ class Emulator:
             instance = self._instance(request, identity.decode())
             self._boots(request.region, instance, "terminated")
             self._hidden[instance.id] = self._clock.now() + self._visible
+            if spot:
+                self._spot.fulfil(instance.id)
         if token:
             self._tokens[token] = (digest, body, headers)
         return status, headers, body
@@ -480,7 +502,7 @@ class Emulator:
         rows = "".join(
             f"<item><instanceType>{kind}</instanceType><productDescription>Linux/UNIX</productDescription>"
             f"<spotPrice>{usd}</spotPrice><timestamp>{at}</timestamp><availabilityZone>{zone}</availabilityZone></item>"
-            for kind, zone, usd in self._spot
+            for kind, zone, usd in self._spot_prices
         )
         return _xml(
             '<DescribeSpotPriceHistoryResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">'
@@ -631,6 +653,11 @@ def _read(environ: dict) -> _Request:
     return _Request(service, region, parameters.get("Action", ""), parameters, environ, body)
 
 
+def _of_length(headers: list) -> list:
+    """Leave out a length that does not hold any more: the server counts anew."""
+    return [(name, value) for name, value in headers if name.lower() != "content-length"]
+
+
 def _listed(parameters: Mapping[str, str], name: str) -> list[str]:
     return [value for key, value in sorted(parameters.items()) if re.fullmatch(rf"{name}\.\d+", key)]
 
@@ -666,12 +693,19 @@ def _activity(group: str, at: datetime, status: str, message: str) -> dict[str, 
 
 
 def main() -> None:
-    """Serve until interrupted; the first line printed is the address."""
+    """Serve until interrupted; the lines printed are the address, and the id of the instance that is there."""
     parser = argparse.ArgumentParser(prog="python -m tests.emulators.aws", description=__doc__)
     parser.add_argument("--port", type=int, default=4580)
     emulator = Emulator(SystemClock())
     emulator.start(parser.parse_args().port)
-    print(emulator.url, flush=True)
+    ec2 = emulator.client("ec2")
+    template = {"ImageId": emulator.image(), "InstanceType": "m7i.2xlarge"}
+    ec2.create_launch_template(LaunchTemplateName="trainer", LaunchTemplateData=template)
+    launched = ec2.run_instances(
+        LaunchTemplate={"LaunchTemplateName": "trainer"}, InstanceType="m7i.2xlarge", MinCount=1, MaxCount=1,
+        Placement={"AvailabilityZone": "us-east-1a"},
+    )  # fmt: skip
+    print(emulator.url, launched["Instances"][0]["InstanceId"], sep="\n", flush=True)
     with suppress(KeyboardInterrupt):
         threading.Event().wait()
     emulator.close()

@@ -1,4 +1,4 @@
-"""Edge: a strict Compute Engine on loopback: what Google enforces, asked by Google's own client.
+"""Edge: a strict Compute Engine on loopback, with GKE beside it: what Google enforces, asked by Google's own client.
 
 ``python -m tests.emulators.gce --port 4590`` serves one that a provider's ``endpoint`` may point at. Every request body
 is read, and every answer checked, through the client's own proto types. In tests it runs under a virtual clock, takes
@@ -24,19 +24,29 @@ from google.cloud import compute_v1
 
 from providers.clock import Clock, SystemClock
 from providers.simulated.answers import JsonHandler
+from tests.emulators import billing, gke
+from tests.emulators.billing import Skus
+from tests.emulators.gce_groups import Groups
+from tests.emulators.gke import Gke, NodePool
 
 Query = Mapping[str, str]
 Body = Mapping[str, Any]
 
 TYPES = {
     "n1-standard-8": (8, 30720), "n1-standard-16": (16, 61440), "n1-standard-4": (4, 15360),
-    "n2-standard-8": (8, 32768),
+    "n2-standard-8": (8, 32768), "g2-standard-12": (12, 49152),
     "a2-highgpu-1g": (12, 87040), "a3-highgpu-8g": (208, 1917952), "t2a-standard-8": (8, 32768),
 }  # fmt: skip
-FIXED_GPUS = {"a2-highgpu-1g": ("nvidia-tesla-a100", 1), "a3-highgpu-8g": ("nvidia-h100-80gb", 8)}
+FIXED_GPUS = {
+    "a2-highgpu-1g": ("nvidia-tesla-a100", 1), "g2-standard-12": ("nvidia-l4", 1),
+    "a3-highgpu-8g": ("nvidia-h100-80gb", 8),
+}  # fmt: skip
+DANGEROUS = (
+    "compute.instances.set[MS]e*", "compute.projects.setCommonInstanceMetadata", "resourcemanager.*.setIamPolicy",
+)  # fmt: skip
 MUTATIONS = frozenset({
     "insert", "delete", "stop", "start", "setMachineType", "setMachineResources", "setScheduling", "resize",
-    "deleteInstances",
+    "deleteInstances", *gke.MUTATIONS,
 })  # fmt: skip
 
 
@@ -64,11 +74,20 @@ class Called:
 
 
 class Refusal(Exception):
-    """An error status with a reason."""
+    """An error status with a reason: of Compute Engine's own, or the name of a gRPC status, with its ``detail``."""
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
+    def __init__(self, status: int, reason: str, message: str, detail: str = "") -> None:
         super().__init__(message)
-        self.status, self.reason, self.message = status, reason, message
+        self.status, self.reason, self.message, self.detail = status, reason, message, detail
+
+    def told(self) -> dict[str, Any]:
+        """Write it as the body of an answer, in the form of the API that it is of."""
+        error: dict[str, Any] = {"code": self.status, "message": self.message}
+        if self.reason.isupper():
+            detail = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "domain": "container.googleapis.com"}
+            details = [{**detail, "reason": self.detail}] if self.detail else []
+            return {"error": {**error, "status": self.reason, "details": details}}
+        return {"error": {**error, "errors": [{"reason": self.reason, "message": self.message, "domain": "global"}]}}
 
 
 class Broken(Exception):
@@ -85,7 +104,7 @@ class _Due:
     errors: list[dict[str, str]] = field(default_factory=list)
 
 
-class Emulator:
+class Emulator(Groups):
     """One project. Start it, point an endpoint at ``url``, steer it by the methods below ``close``."""
 
     project = "test-project"
@@ -97,14 +116,22 @@ class Emulator:
         stop_seconds: float = 60.0,
         boot_seconds: float = 30.0,
         change_seconds: float = 3.0,
+        operation_seconds: float = 20.0,
     ) -> None:
         self.ask = ask
         self.complaints: list[str] = []
         self.calls: list[Called] = []
+        self.sent: list[tuple[str, str, bytes]] = []
+        """The same calls as they came in: verb, target and body."""
         self.instances: dict[tuple[str, str], dict[str, Any]] = {}
         self.groups: dict[tuple[str, str], dict[str, Any]] = {}
         self.templates: dict[str, dict[str, Any]] = {}
         self.operations: dict[str, dict[str, Any]] = {}
+        self.denied: list[str] = [*DANGEROUS]
+        """Permissions (globs) that the caller has not, but where ``granted`` on an instance."""
+        self.granted: dict[str, tuple[str, ...]] = {}
+        self.billing = Skus(self.refuse)
+        self.gke = Gke(self.project, self, operation_seconds)
         self._clock = clock
         self._seconds = {"stop": stop_seconds, "boot": boot_seconds, "change": change_seconds}
         self._requests: dict[str, str] = {}
@@ -167,37 +194,80 @@ class Emulator:
         with self._lock:
             self._pass_time()
 
-    def template(self, name: str, machine_type: str, labels: Mapping[str, str] | None = None) -> None:
-        """Set up an instance template."""
-        self.templates[name] = {"name": name, "properties": {"machineType": machine_type, "labels": dict(labels or {})}}
-
     def instance(self, name: str, zone: str, machine_type: str, labels: Mapping[str, str] | None = None, **more: Any):
         """Set up an instance that runs."""
         made = self._new(name, zone, {"machineType": machine_type, "labels": dict(labels or {}), **more})
         made["status"] = "RUNNING"
         self.instances[zone, name] = made
 
-    def group(self, name: str, zone: str, template: str, size: int) -> None:
-        """Set up a managed group with all its nodes running."""
-        self.groups[zone, name] = {
-            "name": name, "zone": self._address(zone), "targetSize": size, "members": {}, "autoscaler": "",
-            "instanceTemplate": f"projects/{self.project}/global/instanceTemplates/{template}",
-        }  # fmt: skip
-        self._fill(self.groups[zone, name], at_once=True)
+    def pool(
+        self,
+        cluster: str,
+        name: str,
+        zones: Sequence[str],
+        machine_type: str,
+        each: int,
+        location: str = "",
+        **more: Any,
+    ) -> NodePool:
+        """Set up a node pool with all its nodes running: ``each`` in every zone, in a managed group of its own."""
+        labels = {"goog-k8s-cluster-name": cluster, "goog-k8s-node-pool-name": name, **more.get("labels", {})}
+        template = f"gke-{cluster}-{name}"
+        self.template(template, machine_type, labels)
+        groups = [(zone, f"{template}-{zone[-1]}-grp") for zone in zones]
+        for zone, group in groups:
+            self.group(group, zone, template, each)
+        where = location or (zones[0] if len(zones) == 1 else zones[0][:-2])
+        return self.gke.add(NodePool(cluster, name, where, machine_type, groups, **more))
+
+    def preempt(self, zone: str, name: str) -> None:
+        """Take a spot machine: it is stopped, and an operation of Google's own says so."""
+        instance = self.instances[zone, name]
+        assert instance["scheduling"].get("provisioningModel") == "SPOT"
+        instance["status"] = "STOPPING"
+        done = self._order(zone, "compute.instances.preempted", 30.0, lambda: instance.update(status="TERMINATED"))
+        done["targetLink"] = f"https://www.googleapis.com/compute/v1/{self._address(zone)}/instances/{name}"
+        done["statusMessage"] = "Instance was preempted."
+
+    # What its parts need.
+
+    def later(self, seconds: float, bring: Callable[[], None]) -> None:
+        """Let something happen after a time."""
+        self._due.append(_Due(self._clock.now() + timedelta(seconds=seconds), bring, {}))
+
+    def refuse(self, status: int, reason: str, message: str, detail: str = "") -> Exception:
+        """Make a refusal."""
+        return Refusal(status, reason, message, detail)
+
+    def machines(self) -> list[str]:
+        """Give the provider ids of the machines that run, as their nodes name them."""
+        self.tick()
+        here = [(zone, name) for (zone, name), one in self.instances.items() if one["status"] == "RUNNING"]
+        return [f"gce://{self.project}/{zone}/{name}" for zone, name in here]
 
     # A request's way.
 
     def answer(self, verb: str, path: str, body: bytes) -> dict[str, Any]:
         """Answer one request. Raises ``Refusal`` or ``Broken``."""
+        self.sent.append((verb, path, body))
         parts = urlsplit(path)
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
         names = parts.path.removeprefix("/compute/v1/projects/").split("/")[1:]
-        method, name = _method(verb, names)
+        there: Mapping[str, str] = {}
+        if sold := billing.PATH.fullmatch(parts.path):
+            method, name, there = "skus/list", "", sold.groupdict()
+        elif parts.path == f"/v1/projects/{self.project}:testIamPermissions":
+            method, name = "projects/testIamPermissions", ""
+        elif parts.path.startswith("/v1/"):
+            method, there = gke.named(verb, parts.path)
+            name = there.get("pool", "")
+        else:
+            method, name = _method(verb, names)
         outcome = "ok"
         try:
             with self._lock:
                 self._pass_time()
-                return self._handled(method, name, names, query, json.loads(body or b"{}"))
+                return self._handled(method, name, self._made(method, names, there, query, body))
         except Refusal as refusal:
             outcome = refusal.reason
             raise
@@ -207,22 +277,39 @@ class Emulator:
         finally:
             self.calls.append(Called(self._clock.now(), method, name, query, outcome))
 
-    def _handled(self, method: str, name: str, names: list[str], query: dict[str, str], body: dict[str, Any]):
+    def _handled(self, method: str, name: str, made: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         if method in MUTATIONS and self.ask is not None and (complaint := self.ask(method, name)):
             self.complaints.append(complaint)
             raise Refusal(400, "noIntent", complaint)
         self._fail(method, after=False)
-        repeated = self._requests.get(query.get("requestId", ""))
-        if repeated is not None:
-            answer = self.operations[repeated]
-        else:
+        answer = made()
+        self._fail(method, after=True)
+        return answer
+
+    def _made(
+        self, method: str, names: list[str], there: Mapping[str, str], query: dict[str, str], body: bytes
+    ) -> Callable[[], dict[str, Any]]:
+        if method == "skus/list":
+            return lambda: self.billing.answer(there["service"], query)
+        if method == "projects/testIamPermissions":
+            return lambda: self._project_permissions(body)
+        return (lambda: self.gke.answer(method, there, body)) if there else self._compute(method, names, query, body)
+
+    def _compute(
+        self, method: str, names: list[str], query: dict[str, str], body: bytes
+    ) -> Callable[[], dict[str, Any]]:
+        def made() -> dict[str, Any]:
+            repeated = self._requests.get(query.get("requestId", ""))
+            if repeated is not None:
+                return self.operations[repeated]
             handler = getattr(self, "_" + re.sub(r"(?=[A-Z])", "_", method).lower().replace("/", "_"))
-            answer = handler(names, query, body)
+            answer: dict[str, Any] = handler(names, query, json.loads(body or b"{}"))
             if method in MUTATIONS and "requestId" in query:
                 uuid.UUID(query["requestId"])  # Google refuses anything else
                 self._requests[query["requestId"]] = answer["name"]
-        self._fail(method, after=True)
-        return answer
+            return answer
+
+        return made
 
     def _fail(self, method: str, after: bool) -> None:
         for place, fault in enumerate(self._faults):
@@ -252,7 +339,8 @@ class Emulator:
     ) -> dict[str, Any]:
         operation = {
             "name": f"operation-{uuid.uuid4().hex[:12]}", "status": "RUNNING", "operationType": kind,
-            "zone": self._address(zone),
+            "insertTime": self._clock.now().isoformat(),
+            **({"zone": self._address(zone)} if zone[-2] == "-" else {"region": self.address("regions", zone)}),
         }  # fmt: skip
         message = self._spoiled.pop(kind, None)
         told = [{"code": "INTERNAL_ERROR", "message": message}] if message else list(errors)
@@ -322,12 +410,14 @@ class Emulator:
             raise Refusal(400, "badRequest", "Instances with guest accelerators do not support live migration.")
         kind = instance["machineType"].rpartition("/")[2]
         short = self._short(names[1], kind)
-        if not short:
+        if not short and not self._spoiled.get("start"):
             self._room(names[1], instance)
             instance["status"] = "STAGING"
+        at = self._clock.now().isoformat()
         return self._order(
-            names[1], "start", self._seconds["boot"], lambda: instance.update(status="RUNNING"), errors=short
-        )
+            names[1], "start", self._seconds["boot"],
+            lambda: instance.update(status="RUNNING", lastStartTimestamp=at), errors=short,
+        )  # fmt: skip
 
     def _short(self, zone: str, kind: str) -> list[dict[str, str]]:
         if not any(fnmatchcase(kind, pattern) for pattern in self._exhausted):
@@ -361,9 +451,9 @@ class Emulator:
     def _set_machine_type(self, names: list[str], query: Query, body: Body):
         told = compute_v1.InstancesSetMachineTypeRequest.from_json(json.dumps(body))
         instance, kind = self._stopped(names), told.machine_type.rpartition("/")[2]
-        if kind not in TYPES:
+        if kind not in TYPES and not _custom(kind):
             raise Refusal(400, "invalid", f"Invalid value for field 'machineType': '{kind}'.")
-        if instance["guestAccelerators"] and not kind.startswith("n1-"):
+        if instance["guestAccelerators"] and not kind.startswith(("n1-", "custom-")):
             raise Refusal(
                 400, "badRequest", f"[{kind}] features are not compatible with accelerators of this instance."
             )
@@ -390,7 +480,7 @@ class Emulator:
             for one in told.guest_accelerators
         ]
         kind = instance["machineType"].rpartition("/")[2]
-        if gpus and not kind.startswith("n1-"):
+        if gpus and not kind.startswith(("n1-", "custom-")):
             raise Refusal(400, "badRequest", f"[{kind}] does not support accelerators.")
         if gpus and instance["scheduling"]["onHostMaintenance"] != "TERMINATE":
             raise Refusal(400, "badRequest", "Instances with guest accelerators do not support live migration.")
@@ -407,7 +497,7 @@ class Emulator:
         if template not in self.templates:
             raise Refusal(404, "notFound", f"The resource 'instanceTemplates/{template}' was not found")
         kind = str(body["machineType"]).rpartition("/")[2]
-        if kind not in TYPES:
+        if kind not in TYPES and not _custom(kind):
             raise Refusal(400, "invalid", f"Invalid value for field 'resource.machineType': '{kind}'.")
         made = self._new(name, zone, body)
         self._room(zone, made)
@@ -422,119 +512,56 @@ class Emulator:
         key = (names[1], names[3])
         return self._order(names[1], "delete", self._seconds["stop"], lambda: self.instances.pop(key, None) and None)
 
-    # Groups.
-
-    def _group_at(self, names: list[str]) -> dict[str, Any]:
-        if (names[1], names[3]) not in self.groups:
-            raise Refusal(404, "notFound", f"The resource 'instanceGroupManagers/{names[3]}' was not found")
-        return self.groups[names[1], names[3]]
-
-    def _instance_group_managers_get(self, names: list[str], query: Query, body: Body):
-        return _told(self._group_at(names))
-
-    def _instance_group_managers_aggregated(self, names: list[str], query: Query, body: Body):
-        items: dict[str, dict[str, list]] = {}
-        for (zone, _), one in self.groups.items():
-            items.setdefault(f"zones/{zone}", {"instanceGroupManagers": []})["instanceGroupManagers"].append(_told(one))
-        return {"items": items}
-
-    def _list_managed_instances(self, names: list[str], query: Query, body: Body):
-        zone = names[1]
-        found = []
-        for name, member in self._group_at(names)["members"].items():
-            instance = self.instances.get((zone, name))
-            found.append({
-                "instance": f"{self._address(zone)}/instances/{name}", "currentAction": member["action"],
-                "instanceStatus": instance["status"] if instance else None,
-                "lastAttempt": {"errors": {"errors": member["errors"]}},
-            })  # fmt: skip
-        return {"managedInstances": [{k: v for k, v in one.items() if v is not None} for one in found]}
-
-    def _resize(self, names: list[str], query: Query, body: Body):
-        group, size = self._group_at(names), int(query["size"])
-        group["targetSize"] = size
-        waiting = [name for name in group["members"] if (names[1], name) not in self.instances]
-        for name in waiting[: max(0, len(group["members"]) - size)]:
-            del group["members"][name]
-        live = list(group["members"])
-        for name in live[: max(0, len(live) - size)]:  # any of them, as Google's choice is not ours
-            self._retire(group, names[1], name)
-        self._fill(group)
-        return self._order(names[1], "resize", 0.0, lambda: None)
-
-    def _delete_instances(self, names: list[str], query: Query, body: Body):
-        told = compute_v1.InstanceGroupManagersDeleteInstancesRequest.from_json(json.dumps(body))
-        group = self._group_at(names)
-        victims = [address.rpartition("/")[2] for address in told.instances]
-        strange = [victim for victim in victims if victim not in group["members"]]
-        if strange:
-            raise Refusal(400, "invalid", f"Instance {strange[0]} is not a member of the group.")
-        for victim in victims:
-            group["targetSize"] -= 1
-            self._retire(group, names[1], victim)
-        return self._order(names[1], "deleteInstances", 0.0, lambda: None)
-
-    def _retire(self, group: dict[str, Any], zone: str, name: str) -> None:
-        group["members"][name]["action"] = "DELETING"
-        self.instances[zone, name]["status"] = "STOPPING"
-
-        def gone() -> None:
-            group["members"].pop(name, None)
-            self.instances.pop((zone, name), None)
-
-        self._due.append(_Due(self._clock.now() + timedelta(seconds=self._seconds["stop"]), gone, {}))
-
-    def _fill(self, group: dict[str, Any], at_once: bool = False) -> None:
-        """Create what a group lacks. Without stock it says so on the member's last attempt, and goes on trying."""
-        zone = group["zone"].rpartition("/")[2]
-        properties = self.templates[group["instanceTemplate"].rpartition("/")[2]]["properties"]
-        alive = [name for name, member in group["members"].items() if member["action"] != "DELETING"]
-        for _ in range(group["targetSize"] - len(alive)):
-            name = f"{group['name']}-{uuid.uuid4().hex[:4]}"
-            short = self._short(zone, properties["machineType"])
-            group["members"][name] = {"action": "CREATING", "errors": short}
-            if short:
-                continue
-            made = self._new(name, zone, {**properties, "metadata": {"items": [
-                {"key": "created-by", "value": f"{self._address(zone)}/instanceGroupManagers/{group['name']}"},
-            ]}})  # fmt: skip
-            self.instances[zone, name] = made
-
-            def up(made: dict[str, Any] = made, member: dict[str, Any] = group["members"][name]) -> None:
-                made["status"], member["action"] = "RUNNING", "NONE"
-
-            if at_once:
-                up()
-            else:
-                self._due.append(_Due(self._clock.now() + timedelta(seconds=self._seconds["boot"]), up, {}))
-
     # Facts.
 
     def _machine_types_get(self, names: list[str], query: Query, body: Body):
-        if names[3] not in TYPES:
+        if names[3] not in TYPES and not _custom(names[3]):
             raise Refusal(404, "notFound", f"The resource 'machineTypes/{names[3]}' was not found")
-        cpus, memory = TYPES[names[3]]
+        cpus, memory = TYPES[names[3]] if names[3] in TYPES else _custom(names[3])
         fixed = FIXED_GPUS.get(names[3])
         gpus = [{"guestAcceleratorType": fixed[0], "guestAcceleratorCount": fixed[1]}] if fixed else []
         return {"name": names[3], "guestCpus": cpus, "memoryMb": memory, "accelerators": gpus}
 
     def _regions_get(self, names: list[str], query: Query, body: Body):
-        metrics = {*self._limits, *self._used()}
-        quotas = [
-            {"metric": metric, "limit": self._limits.get(metric, 1e6), "usage": self._used().get(metric, 0.0)}
-            for metric in sorted(metrics)
+        return {"name": names[1], "quotas": [one for one in self._quotas() if one["metric"] != "GPUS_ALL_REGIONS"]}
+
+    def _projects_get(self, names: list[str], query: Query, body: Body):
+        return {"name": self.project, "quotas": [one for one in self._quotas() if one["metric"] == "GPUS_ALL_REGIONS"]}
+
+    def _quotas(self) -> list[dict[str, Any]]:
+        used = self._used()
+        return [
+            {"metric": metric, "limit": self._limits.get(metric, 1e6), "usage": used.get(metric, 0.0)}
+            for metric in sorted({*self._limits, *used})
         ]
-        return {"name": names[1], "quotas": quotas}
+
+    def _operations_list(self, names: list[str], query: Query, body: Body):
+        wanted = re.fullmatch(r'operationType="([a-zA-Z.]+)"', query.get("filter", 'operationType="none"'))
+        assert wanted, query
+        return {"items": [one for one in self.operations.values() if one["operationType"] == wanted[1]]}
+
+    def _test_iam_permissions(self, names: list[str], query: Query, body: Body):
+        """Say which of the permissions asked about are granted on an instance, the project's among them."""
+        told = compute_v1.TestPermissionsRequest.from_json(json.dumps(body))
+        own = self.granted.get(self._at(names)["name"], ())
+        return {"permissions": [one for one in told.permissions if one in own or self._allowed(one)]}
+
+    def _project_permissions(self, body: bytes) -> dict[str, Any]:
+        return {"permissions": [one for one in json.loads(body)["permissions"] if self._allowed(one)]}
+
+    def _allowed(self, permission: str) -> bool:
+        return not any(fnmatchcase(permission, pattern) for pattern in self.denied)
 
     def _operations_get(self, names: list[str], query: Query, body: Body):
-        if names[3] not in self.operations:
+        found = self.operations.get(names[3])
+        if found is None or not found.get(names[0][:-1], "").endswith(f"/{names[1]}"):
             raise Refusal(404, "notFound", f"The resource 'operations/{names[3]}' was not found")
-        return self.operations[names[3]]
+        return found
 
     def _instance_templates_get(self, names: list[str], query: Query, body: Body):
-        if names[2] not in self.templates:
-            raise Refusal(404, "notFound", f"The resource 'instanceTemplates/{names[2]}' was not found")
-        return self.templates[names[2]]
+        if names[-1] not in self.templates:
+            raise Refusal(404, "notFound", f"The resource 'instanceTemplates/{names[-1]}' was not found")
+        return self.templates[names[-1]]
 
 
 class _Asked(JsonHandler):
@@ -547,9 +574,7 @@ class _Asked(JsonHandler):
         try:
             status, answer = 200, self.emulator.answer(self.command, self.path, body)
         except Refusal as refusal:
-            told = {"reason": refusal.reason, "message": refusal.message, "domain": "global"}
-            status = refusal.status
-            answer = {"error": {"code": status, "message": refusal.message, "errors": [told]}}
+            status, answer = refusal.status, refusal.told()
         except Broken:
             self.close_connection = True
             return
@@ -559,41 +584,46 @@ class _Asked(JsonHandler):
 
 
 def _method(verb: str, names: list[str]) -> tuple[str, str]:
-    """Name what a request asks, and of which resource."""
+    """Name what a request asks, and of which resource; ``names`` are the parts of its path after the project."""
+    if not names:
+        return "projects/get", ""
     if names[0] == "aggregated":
         return f"{names[1]}/aggregated", ""
     if names[0] == "global":
         return f"{names[1]}/get", names[2]
-    if names[0] == "regions":
+    if names[0] == "regions" and len(names) == 2:
         return "regions/get", names[1]
     kind, name = names[2], names[3] if len(names) > 3 else ""
     if verb == "GET":
-        return f"{kind}/get", name
+        return f"{kind}/get" if name else f"{kind}/list", name
     if verb == "DELETE":
         return "delete", name
     return (names[4] if len(names) > 4 else "insert"), name
 
 
-def _told(group: Mapping[str, Any]) -> dict[str, Any]:
-    stable = all(member["action"] == "NONE" for member in group["members"].values())
-    return {
-        "name": group["name"], "zone": group["zone"], "targetSize": group["targetSize"],
-        "instanceTemplate": group["instanceTemplate"],
-        "status": {"isStable": stable, "autoscaler": group["autoscaler"]},
-    }  # fmt: skip
-
-
 def _counted(instance: Mapping[str, Any]) -> dict[str, float]:
     kind = instance["machineType"].rpartition("/")[2]
-    family = kind.partition("-")[0]
+    family = kind.partition("-")[0].replace("custom", "n1")
     spot = instance["scheduling"].get("provisioningModel") == "SPOT"
     metric = "PREEMPTIBLE_CPUS" if spot else "CPUS" if family in ("n1", "e2") else f"{family.upper()}_CPUS"
-    found = {metric: float(TYPES[kind][0])}
+    found = {metric: float((TYPES.get(kind) or _custom(kind))[0])}
     for gpu in instance["guestAccelerators"]:
         model = str(gpu["acceleratorType"]).rpartition("/")[2].removeprefix("nvidia-").removeprefix("tesla-")
         name = f"NVIDIA_{model.upper().replace('-', '_')}_GPUS"
         found[f"PREEMPTIBLE_{name}" if spot else name] = float(gpu["acceleratorCount"])
+        found["GPUS_ALL_REGIONS"] = float(gpu["acceleratorCount"])
     return found
+
+
+def _custom(kind: str) -> tuple[int, int]:
+    """Read vCPUs and memory of a custom type by the rules of "Create a VM with a custom machine type"; () for none."""
+    found = re.fullmatch(r"(?:(n2|n2d|e2)-)?custom-(\d+)-(\d+)", kind)
+    if not found:
+        return ()  # type: ignore[return-value]
+    cpus, memory = int(found[2]), int(found[3])
+    most = 8192 if found[1] else 6656
+    legal = (cpus == 1 or cpus % 2 == 0) and memory % 256 == 0 and 512 * cpus <= memory <= most * cpus
+    return (cpus, memory) if legal else ()  # type: ignore[return-value]
 
 
 def _not_ready(instance: Mapping[str, Any]) -> Refusal:

@@ -6,11 +6,12 @@ five). Google Compute Engine: ``instance/preempted?wait_for_change=true``, which
 
 import json
 import logging
+import os
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Literal, Protocol
 
@@ -38,8 +39,8 @@ class Asked(Protocol):
 class Notices:
     """Watches one cloud's metadata service in a thread of its own and asks ``run`` for a checkpoint, once.
 
-    ``url`` replaces the service's address; ``wall`` gives seconds since 1970. A service that does not answer is asked
-    again, for ever: training never hears of it. ``close`` ends it within a few seconds.
+    ``url`` replaces the address that ``service`` gives; ``wall`` gives seconds since 1970. A service that does not
+    answer is asked again, for ever: training never hears of it. ``close`` ends it within a few seconds.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Notices:
         if cloud not in ("aws", "gcp"):
             raise ValueError(f"cloud is {cloud!r} - it must be aws or gcp")
         self._run, self._cloud, self._wall, self._every_seconds = run, cloud, wall, every_seconds
-        self._url = (url or (EC2_URL if cloud == "aws" else GCE_URL)).rstrip("/")
+        self._url = (url or service(cloud, os.environ)).rstrip("/")
         # The metadata service is this machine's own: never by way of a proxy.
         self._open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
         self._closing = threading.Event()
@@ -116,3 +117,11 @@ class Notices:
         with self._open(asked, timeout=GCE_WAIT_SECONDS + 10 if "wait_for_change" in path else 2) as reply:
             self._tag = reply.headers.get("ETag") or ""
             return str(reply.read(MOST_BYTES).decode("utf-8", "replace")).strip()
+
+
+def service(cloud: Cloud, environ: Mapping[str, str]) -> str:
+    """Give the metadata service's address: the one that the cloud's own libraries are told of, else the usual."""
+    if cloud == "aws":
+        return environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT") or EC2_URL
+    host = environ.get("GCE_METADATA_HOST")
+    return f"http://{host}" if host else GCE_URL

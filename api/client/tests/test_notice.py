@@ -9,7 +9,7 @@ import pytest
 
 from api.client.tests.metadata import Metadata
 from scaleahead import Reporter
-from scaleahead.notice import GCE_NOTICE_SECONDS, LOOK_SECONDS, Notices
+from scaleahead.notice import GCE_NOTICE_SECONDS, LOOK_SECONDS, Notices, service
 
 RATE = 200.0
 """How many seconds of these tests pass in one real one."""
@@ -123,6 +123,13 @@ def test_looks_are_close_enough_together_to_see_a_notice_within_five_seconds():
 def test_an_unknown_cloud_is_said():
     with pytest.raises(ValueError, match="must be aws or gcp"):
         Notices(Reporter("job", usage=dict), "azure")
+
+
+def test_the_metadata_service_is_where_the_clouds_own_libraries_look():
+    assert service("aws", {}) == "http://169.254.169.254"
+    assert service("gcp", {}) == "http://metadata.google.internal"
+    assert service("aws", {"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://[fd00:ec2::254]"}) == "http://[fd00:ec2::254]"
+    assert service("gcp", {"GCE_METADATA_HOST": "10.0.0.1:8080"}) == "http://10.0.0.1:8080"
 
 
 def test_a_reporter_watches_where_the_environment_says_so(metadata, monkeypatch, caplog):

@@ -11,10 +11,11 @@ from daemon import config as configuration
 from policies.config import load
 from providers import registry
 from providers.clock import SystemClock
+from providers.gcp import check as gcp_check
 from tests.emulators import aws, gce
 
 ROOT = Path(__file__).parents[3]
-READS = {"aws": 12, "gcp": 8}
+READS = {"aws": 12, "gcp": len(gcp_check.READS)}
 
 
 @pytest.fixture

@@ -50,6 +50,20 @@ def test_what_cannot_be_in_place_needs_a_new_machine(account: Account, to: Offer
     assert why in route.reason
 
 
+@pytest.mark.parametrize(("tagged", "kind"), [("true", InPlace), ("", Replace)])
+def test_what_lies_on_a_machines_own_disks_is_lost_only_where_its_owner_lets_it(
+    account: Account, tagged: str, kind: type
+):
+    ec2, gpu = account.emulator.client("ec2"), offer("g5.2xlarge", 1.2, 8, 32)
+    made = ec2.run_instances(LaunchTemplate={"LaunchTemplateName": "trainer"}, InstanceType="g4dn.xlarge", MinCount=1,
+                             MaxCount=1)["Instances"][0]["InstanceId"]  # fmt: skip
+    ec2.create_tags(Resources=[made], Tags=[{"Key": "scaleahead:scratch", "Value": tagged}])
+    account.wait()
+    route = account.aws.route(account.aws.describe(replace(account.vm, id=made)), replace(gpu, zone="us-east-1a"))
+    assert isinstance(route, kind)
+    assert tagged or "tag it scaleahead:scratch=true" in getattr(route, "reason", "")
+
+
 def test_a_member_of_a_group_is_never_stopped(account: Account):
     account.emulator.client("autoscaling").create_auto_scaling_group(
         AutoScalingGroupName="g", MinSize=1, MaxSize=2, DesiredCapacity=1, AvailabilityZones=["us-east-1a"],
@@ -75,6 +89,24 @@ def test_a_spot_machine_is_launched_once_only_and_cannot_be_stopped(account: Acc
     assert call.parameters["ClientToken"] == "t"
     with pytest.raises(Incompatible, match="one-time"):
         account.aws.perform(Stop(made), "s")
+
+
+def test_a_spot_notice_is_told_until_the_machine_is_taken_back(account: Account):
+    made = account.aws.perform(Launch(RECIPE, replace(LARGE, zone="us-east-1a", buying="spot"), "next"), "t").made
+    assert made is not None
+    account.wait()
+    assert account.aws.describe(made).notices == ()
+    at = account.clock.now()
+    account.emulator.interrupt(made.id)
+    account.wait(60)
+    (notice,) = account.aws.describe(made).notices
+    assert (notice.kind, notice.at) == ("spot_reclaim", at)
+    assert "marked for termination" in notice.detail
+    account.wait(61)
+    assert account.aws.describe(made).state == "stopping"
+    account.wait()
+    assert account.aws.describe(made).state == "terminated"
+    assert account.aws.describe(made).notices == ()
 
 
 def test_a_boot_that_comes_to_nothing_is_a_failed_operation_with_its_reason(account: Account):

@@ -16,10 +16,15 @@ def test_it_is_an_installed_kind():
     ("options", "text"),
     [
         ({}, "needs project"),
-        ({"project": "p", "zone": "a"}, "has no option zone - it has project, endpoint, most_nodes"),
+        (
+            {"project": "p", "zone": "a"},
+            "has no option zone - it has project, endpoint, kubeconfig, contexts, most_nodes",
+        ),
         ({"project": "p", "most_nodes": 0}, "a whole number from 1 on"),
         ({"project": "p", "most_nodes": True}, "a whole number from 1 on"),
-        ({"project": "p", "endpoint": 3}, "is an address"),
+        ({"project": "p", "contexts": ["a"]}, "gives for a cluster's name"),
+        ({"project": "p", "contexts": {"a": "b"}}, "no kubeconfig that holds them"),
+        ({"project": "p", "endpoint": 3}, "endpoint of provider 'gcp' is a text, not 3"),
     ],
 )
 def test_bad_options_are_refused_in_one_line(options: dict[str, object], text: str):

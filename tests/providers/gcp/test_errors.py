@@ -8,6 +8,7 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError, ProtocolError
 
 from providers.errors import (
     AnswerLost,
+    Busy,
     Incompatible,
     Invalid,
     NoCapacity,
@@ -38,7 +39,8 @@ def caught(error: Exception, mutation: bool = True) -> ProviderError:
         (400, "invalid", Invalid),
         (404, "notFound", NotFound),
         (409, "alreadyExists", WrongState),
-        (412, "conditionNotMet", WrongState),
+        (412, "conditionNotMet", Busy),
+        (412, "somethingNew", Busy),
         (503, "backendError", Unavailable),
         (500, "somethingNew", AnswerLost),
         (429, "somethingNew", Throttled),

@@ -1,11 +1,13 @@
 """The traps of Compute Engine that the contract suite does not know of."""
 
+import uuid
 from dataclasses import replace
 
 import pytest
 
-from providers.errors import Incompatible, Invalid, QuotaExceeded, Throttled, WrongState
-from providers.types import InPlace, Launch, LaunchRecipe, Modify, Offer, Replace, Same, Start, Stop
+from providers.errors import AnswerLost, Incompatible, Invalid, NotFound, QuotaExceeded, Throttled, WrongState
+from providers.gcp.rules import malformed
+from providers.types import InPlace, Launch, LaunchRecipe, Modify, Offer, Replace, Same, Start, Stop, Terminate
 from tests.emulators.gce import Fault
 from tests.providers.gcp.conftest import A2, N1, N1_BIG, N1_BIG_T4, N1_T4, ZONE, Project, offer
 
@@ -152,3 +154,96 @@ def test_a_machine_of_a_type_that_no_table_has_is_described_by_what_google_says(
     assert found.offer.price is None
     have = found.offer.resources
     assert (have.cpu_cores, have.gpus, have.gpu_model) == (208, 8, "nvidia-h100-80gb")
+
+
+def test_the_quota_of_gpus_of_the_whole_project_is_found_too(project: Project):
+    """A new project may have T4s in a region and none in all regions."""
+    project.emulator.limit("GPUS_ALL_REGIONS", 0)
+    with pytest.raises(QuotaExceeded, match="quota GPUS_ALL_REGIONS of the project allows 0: 0 in use, 1 more"):
+        project.gcp.route(project.gcp.describe(project.vm), N1_T4)
+    assert project.gcp.route(project.gcp.describe(project.vm), N1_BIG) == InPlace(("machine_type",))
+    assert project.methods() == []
+
+
+def test_a_machine_becomes_a_custom_one_and_takes_gpus_if_it_is_an_n1(project: Project):
+    custom = offer("custom-8-46080", 8)
+    assert become(project, custom) == ["machine_type"]
+    found = project.gcp.describe(project.vm).offer
+    assert (found.machine_type, found.resources.cpu_cores, found.resources.memory_gib) == ("custom-8-46080", 8, 45)
+    order = become(project, replace(custom, attached_gpus=1, resources=N1_T4.resources))
+    assert order == ["scheduling", "accelerators"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("custom-7-20480", "1 or an even number of vCPUs up to 96"),
+        ("custom-8-46081", "a multiple of 256 MiB"),
+        ("custom-8-61440", r"0\.9 to 6\.5 GiB a vCPU, or a name ending in -ext"),
+        ("n2-custom-200-204800", "1 or an even number of vCPUs up to 128"),
+        ("a2-custom-12-87040", "there are no custom a2 machines"),
+    ],
+)
+def test_a_custom_machine_that_cannot_be_is_refused_before_anything_stops(project: Project, kind: str, why: str):
+    with pytest.raises(Incompatible, match=why):
+        project.gcp.route(project.gcp.describe(project.vm), offer(kind, 8))
+    assert malformed("custom-8-61440-ext") == ""
+
+
+def test_a_reclaim_of_a_spot_machine_is_noticed_and_an_older_one_is_not(project: Project):
+    scheduling = {"provisioningModel": "SPOT", "instanceTerminationAction": "STOP", "onHostMaintenance": "TERMINATE"}
+    project.emulator.instance("spot-1", ZONE, "n1-standard-8", scheduling=scheduling)
+    project.emulator.instance("spot-2", ZONE, "n1-standard-8", scheduling=scheduling)
+    spot = replace(project.vm, id="spot-1")
+    assert project.gcp.describe(spot).notices == ()
+    project.emulator.preempt(ZONE, "spot-1")
+    (notice,) = project.gcp.describe(spot).notices
+    assert (notice.kind, notice.at, notice.detail) == ("spot_reclaim", project.clock.now(), "Instance was preempted.")
+    project.wait()
+    found = project.gcp.describe(spot)
+    assert (found.state, len(found.notices)) == ("stopped", 1)
+    done(project, Start(spot))
+    done(project, Stop(spot))
+    assert project.gcp.describe(spot).notices == ()  # this time we stopped it
+    assert project.gcp.describe(replace(spot, id="spot-2")).notices == ()
+
+
+def test_a_coming_maintenance_is_noticed(project: Project):
+    project.emulator.instances[ZONE, "vm-1"]["resourceStatus"] = {
+        "upcomingMaintenance": {
+            "type": "SCHEDULED", "maintenanceStatus": "PENDING", "windowStartTime": "2026-11-24T02:00:00+00:00",
+        }
+    }  # fmt: skip
+    (notice,) = project.gcp.describe(project.vm).notices
+    assert (notice.kind, notice.detail) == ("maintenance", "SCHEDULED PENDING")
+    assert (notice.at - project.clock.now()).total_seconds() == 16 * 3600
+
+
+def test_a_machine_deleted_or_changed_by_hand_is_seen_as_it_is(project: Project):
+    project.emulator.instances[ZONE, "vm-1"]["machineType"] = f"zones/{ZONE}/machineTypes/n1-standard-16"
+    here = project.gcp.describe(project.vm)
+    assert (here.offer.id, project.gcp.route(here, N1_BIG)) == (N1_BIG.id, Same())
+    project.emulator.vanish(ZONE, "vm-1")
+    for ask in (project.gcp.describe, lambda vm: project.gcp.perform(Stop(vm), "s")):
+        with pytest.raises(NotFound):
+            ask(project.vm)
+    assert project.gcp.perform(Terminate(project.vm), "t").state == "done"
+
+
+@pytest.mark.parametrize("after", [True, False])
+def test_a_lost_answer_is_repeated_under_the_same_request_id(project: Project, after: bool):
+    project.emulator.fault(Fault("stop", "", after=after))
+    with pytest.raises(AnswerLost):
+        project.gcp.perform(Stop(project.vm), "s")
+    project.gcp.perform(Stop(project.vm), "s")
+    sent = [call.query["requestId"] for call in project.emulator.calls if call.method == "stop"]
+    assert len(sent) == 2
+    assert len(set(sent)) == 1
+    assert len(project.emulator.operations) == 1
+    assert uuid.UUID(sent[0]).version == 5
+
+
+def done(project: Project, call: Start | Stop) -> None:
+    operation = project.gcp.perform(call, f"{type(call).__name__} {len(project.emulator.calls)}")
+    project.wait()
+    assert project.gcp.poll(operation).state == "done"
