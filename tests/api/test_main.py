@@ -21,6 +21,7 @@ def signals_as_before() -> Iterator[None]:
 
 @pytest.mark.usefixtures("signals_as_before")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.fault("A11")
 async def test_the_first_signal_asks_for_an_end_and_the_second_ends_at_once(number: int):
     server = uvicorn.Server(uvicorn.Config("no:app"))
     _obey_signals(server)

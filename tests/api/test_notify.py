@@ -33,6 +33,7 @@ def test_a_name_in_the_abstract_space_is_reached():
         assert listening.recv(100) == b"STOPPING=1"
 
 
+@pytest.mark.fault("A19")
 async def test_the_event_loop_gives_the_sign_of_life(manager: socket.socket) -> None:
     notifier = Notifier({"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "20000"})
     beating = asyncio.create_task(notifier.beat())

@@ -111,6 +111,7 @@ def canned(status: int, body: object) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("pair", PAIRS["answers"], ids=lambda pair: pair["what"])
+@pytest.mark.fault("C22")
 def test_the_provider_understands_what_is_answered(project: Project, pair: dict[str, Any]):
     with canned(pair["status"], pair["body"]) as address:
         client = Client("test-project", Budget(project.clock), address)

@@ -435,6 +435,7 @@ def test_a_running_vm_cannot_be_modified_nor_one_stopping_started(world: World):
     assert world.provider.describe(world.vm).offer == world.small
 
 
+@pytest.mark.fault("C5")
 def test_the_same_token_has_one_effect(world: World):
     first = world.provider.perform(Stop(world.vm), "s")
     assert world.provider.perform(Stop(world.vm), "s").id == first.id
@@ -458,6 +459,7 @@ def test_a_call_whose_effect_is_there_is_done(world: World):
 
 
 @pytest.mark.parametrize("applied", [True, False])
+@pytest.mark.fault("C3")
 def test_a_lost_answer_repeated_with_its_token_has_one_effect(world: World, applied: bool):
     world.fail("launch", "AnswerLost", applied)
     before = world.machines()
@@ -605,6 +607,7 @@ def test_a_group_is_not_made_smaller_by_a_size_while_its_new_node_boots(sized: W
     assert len(sized.provider.describe(sized.group).nodes) == 3
 
 
+@pytest.mark.fault("C19")
 def test_a_group_shrinks_by_the_named_nodes_and_only_those(sized: World):
     keep, victim = (node.id for node in sized.provider.describe(sized.group).nodes)
     call = Remove(sized.group, (victim,))

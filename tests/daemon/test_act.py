@@ -91,6 +91,7 @@ def test_a_checkpoint_is_asked_for_before_anything_is_stopped() -> None:
 
 
 @pytest.mark.parametrize("state", ["training", "checkpointing"])
+@pytest.mark.fault("D15")
 def test_a_checkpoint_from_before_the_request_does_not_count(state: str) -> None:
     job = replace(TRAINING, state=state, checkpoint=Checkpoint("c", 10), checkpoint_at=NOW - timedelta(seconds=1))  # type: ignore[arg-type]
     step = advance(action(stage="checkpointing", asked_at=NOW), view(), job, NOW, PATIENCE)
@@ -114,6 +115,7 @@ def test_a_killed_job_is_not_waited_for() -> None:
     assert step.stage == "stopping"
 
 
+@pytest.mark.fault("C6")
 def test_a_call_whose_effect_is_not_visible_is_not_repeated_at_once() -> None:
     out = view(pending=Stop(TARGET), pending_since=NOW)
     stopping = action(stage="stopping", stopped_by_us=True)
@@ -264,6 +266,7 @@ def test_an_old_machine_that_may_not_be_looked_at_is_not_gone(stage: Stage) -> N
     assert gone.stage in ("verifying", "done")
 
 
+@pytest.mark.fault("C16")
 def test_a_group_that_did_not_grow_far_enough_gives_back_only_what_it_was_given() -> None:
     """Two nodes at work, a third came under a name that sorts before theirs, a fourth did not come."""
     nodes = tuple(Node(name, "running") for name in ("a-new", "b-old", "c-old"))

@@ -66,6 +66,7 @@ amounts = st.lists(st.floats(0.1, 15.0), min_size=6, max_size=12)
 
 @given(amounts, amounts, st.sampled_from([None, 0.05, 0.3, 1.0]), st.floats(0.5, 60.0))
 @settings(max_examples=40, deadline=None)
+@pytest.mark.fault("D16")
 def test_never_above_the_cap_and_never_below_the_floor(
     kind: str, memory: list[float], cores: list[float], cap: float | None, seconds: float
 ) -> None:

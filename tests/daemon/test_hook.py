@@ -107,6 +107,7 @@ async def heard(answer: bytes) -> Report:
         return ears.reports["bad"][0]
 
 
+@pytest.mark.fault("D1")
 async def test_hang():
     bad, ears = await silenced(hostile.hang, "timeout")
     assert ears.healthy_before is not None
@@ -114,6 +115,7 @@ async def test_hang():
     assert bad.most_open == 1
 
 
+@pytest.mark.fault("D2")
 async def test_drip():
     _, ears = await silenced(hostile.drip, "timeout")
     assert ears.healthy_before is not None
@@ -124,6 +126,7 @@ async def test_drip_of_the_head():
     await silenced(hostile.drip_head, "timeout")
 
 
+@pytest.mark.fault("D3")
 async def test_ten_gigabytes():
     bad, _ = await silenced(hostile.ten_gigabytes, "too_large")
     assert bad.sent < 32_000_000 * len(bad.requests)
@@ -136,6 +139,7 @@ async def test_ten_gigabytes_in_chunks():
     assert resident() - before < 64 * 2**20
 
 
+@pytest.mark.fault("D3")
 async def test_gzip_bomb():
     bomb = hostile.gzip_bomb()
     before = resident()
@@ -144,6 +148,7 @@ async def test_gzip_bomb():
     assert "Accept-Encoding: identity" in bad.requests[0]
 
 
+@pytest.mark.fault("D3")
 async def test_two_hundred_thousand_headers():
     await silenced(hostile.many_headers, "bad_http")
 
@@ -152,12 +157,14 @@ async def test_one_header_of_ten_megabytes():
     await silenced(hostile.long_header, "bad_http")
 
 
+@pytest.mark.fault("D4")
 async def test_redirect_to_a_metadata_address():
     bad, _ = await silenced(hostile.redirect("http://169.254.169.254/latest/meta-data/"), "redirect_refused")
     assert all(request.startswith("GET /hook") for request in bad.requests)
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "/elsewhere", "http://127.0.0.1:1/x"])
+@pytest.mark.fault("D4")
 async def test_redirect_to(target: str):
     await silenced(hostile.redirect(target), "redirect_refused")
 
@@ -178,6 +185,7 @@ async def test_no_json():
     await silenced(saying(b"<html>"), "report_refused")
 
 
+@pytest.mark.fault("D12")
 async def test_another_jobs_id():
     _, ears = await silenced(saying(body("good", row(0))), "report_refused")
     assert "another job's" in ears.silences["bad"][0]
@@ -202,6 +210,7 @@ async def test_strings():
     assert report.dropped == {"not_a_number": 3}
 
 
+@pytest.mark.fault("D7")
 async def test_negative():
     report = await heard(body("bad", row(0, usage={"gpu_util": -0.5, "memory_gib": 2.0}), row(-1), row(2, -7)))
     assert report.observations[0].usage == {"memory_gib": 2.0}
@@ -209,12 +218,14 @@ async def test_negative():
     assert report.dropped == {"negative": 1, "bad_row": 1, "bad_step": 1}
 
 
+@pytest.mark.fault("D8")
 async def test_repeated_steps():
     report = await heard(body("bad", row(0, 5), row(0, 6), row(1, 5), row(2, 6)))
     assert [one.step for one in report.observations] == [5, 6]
     assert report.dropped == {"repeated_seq": 1, "repeated_step": 1}
 
 
+@pytest.mark.fault("D8")
 async def test_backward_steps():
     report = await heard(body("bad", row(0, 50), row(1, 40), row(2, 60)))
     assert [one.step for one in report.observations] == [50, 60]
@@ -235,6 +246,7 @@ async def test_backward_steps_from_one_poll_to_the_next():
         assert second.dropped == {"backward_step": 1}
 
 
+@pytest.mark.fault("D7")
 async def test_more_than_the_machine_has():
     async with (
         serving(saying(body("bad", row(0, usage={"memory_gib": 90.0, "cpu_cores": 7.0})))) as bad,
@@ -268,6 +280,7 @@ class Rebinding(AbstractResolver):
         pass
 
 
+@pytest.mark.fault("D5")
 async def test_dns_rebinding():
     resolver = Rebinding(hostile.HOSTILE_HOST, "169.254.169.254")
     async with (
@@ -503,6 +516,7 @@ def polls_in(
     return starts
 
 
+@pytest.mark.fault("D14")
 def test_recovery_of_ten_thousand_jobs_is_no_rush():
     jobs, interval = 10_000, 30.0
     normal = jobs / interval
@@ -519,6 +533,7 @@ def test_recovery_of_ten_thousand_jobs_is_no_rush():
     assert settled == pytest.approx(normal * 90, rel=0.05)
 
 
+@pytest.mark.fault("D1")
 def test_a_host_that_hangs_takes_two_seats_only():
     cadence = Cadence(Random(1), in_flight=4)
     for number in range(50):
@@ -529,6 +544,7 @@ def test_a_host_that_hangs_takes_two_seats_only():
     assert len(started) == 3
 
 
+@pytest.mark.fault("D11")
 def test_a_failing_job_is_asked_less_often_and_a_recovered_one_as_before():
     cadence = Cadence(Random(1), jitter=0.0)
     cadence.add("a", "h", 10.0, 0.0)

@@ -44,6 +44,7 @@ async def test_a_certificate_of_the_named_authority_is_believed(report: Reporter
         assert report.handshake.pending is None
 
 
+@pytest.mark.fault("D13")
 async def test_a_certificate_that_nobody_vouches_for_is_not(report: Reporter):
     async with polling() as (poller, ears):
         poller.add("job", str(report.url), token=TOKEN, interval=INTERVAL)
@@ -54,6 +55,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_not(report: Reporter):
     assert report.handshake.pending is None
 
 
+@pytest.mark.fault("D13")
 async def test_without_the_token_nothing_is_told(report: Reporter, files: tuple[Path, Path, Path]):
     async with polling(trust=trusting(str(files[0]))) as (poller, ears):
         poller.add("job", str(report.url), token="another", interval=INTERVAL)

@@ -245,6 +245,7 @@ class Raising:
         raise ZeroDivisionError
 
 
+@pytest.mark.fault("A18")
 async def test_a_policy_that_raises_disturbs_no_other_job(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     await scene.add("good")
     await scene.add("bad", policy="broken")
@@ -321,6 +322,7 @@ async def test_reports_of_unknown_jobs_are_refused(scene: Scene) -> None:
         await scene.loop.receive("nobody", b"{}")
 
 
+@pytest.mark.fault("D10")
 async def test_a_silent_job_loses_nothing(scene: Scene) -> None:
     """Unknown never takes away: a job not heard of for long keeps its machine, however empty it looked."""
     await scene.add("bert")

@@ -231,6 +231,7 @@ async def test_the_call_after_a_repeated_one_is_the_last_whatever_the_tokens_are
     assert world.effects() == {"stop": 1, "modify": 1, "start": 1}
 
 
+@pytest.mark.fault("A1")
 async def test_a_crash_before_the_intent_is_committed_calls_nothing(tmp_path: Path) -> None:
     world = World(tmp_path / "s.sqlite")
     world.store.decisions.add(world.decide())
@@ -273,6 +274,7 @@ async def test_a_job_that_gives_no_checkpoint_is_not_touched(tmp_path: Path) -> 
     assert world.effects() == {}
 
 
+@pytest.mark.fault("C12")
 async def test_a_machine_that_a_person_stopped_is_left_stopped(tmp_path: Path) -> None:
     world = World(tmp_path / "s.sqlite")
     world.deaf = True
@@ -286,6 +288,7 @@ async def test_a_machine_that_a_person_stopped_is_left_stopped(tmp_path: Path) -
     assert "start" not in world.effects()
 
 
+@pytest.mark.fault("C10")
 async def test_a_machine_terminated_in_the_middle_is_for_a_person(tmp_path: Path) -> None:
     world = World(tmp_path / "s.sqlite")
     await begun(world)
@@ -397,6 +400,7 @@ async def test_without_a_checkpoint_the_machine_is_kept_and_a_person_is_called(t
     assert world.status.state == "training"
 
 
+@pytest.mark.fault("C17")
 async def test_a_stop_that_never_comes_is_for_a_person_and_is_not_undone(tmp_path: Path) -> None:
     world = World(tmp_path / "s.sqlite")
     for when in ("before", "before", "before") * 40:
@@ -522,6 +526,7 @@ async def test_a_refused_call_is_not_repeated_at_once(tmp_path: Path, error: str
     assert len(set(tried)) == len(tried)
 
 
+@pytest.mark.fault("C7")
 async def test_no_capacity_for_either_machine_is_asked_again_only_now_and_then(tmp_path: Path) -> None:
     world = World(tmp_path / "s.sqlite")
     world.cloud.shortage(Shortage(LARGE.id))

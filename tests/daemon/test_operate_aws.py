@@ -140,6 +140,7 @@ async def test_a_crash_at_every_committed_step_ends_well_with_every_call_made_on
 
 @pytest.mark.parametrize("action", ["StopInstances", "ModifyInstanceAttribute", "StartInstances"])
 @pytest.mark.parametrize(("code", "after"), [("", True), ("InternalError", False)])
+@pytest.mark.fault("C4")
 async def test_a_lost_or_failed_answer_of_any_call_has_one_effect(world: OnAws, action: str, code: str, after: bool):
     world.emulator.fault(Fault(action, code, 500, after))
     await begun(world)
@@ -148,6 +149,7 @@ async def test_a_lost_or_failed_answer_of_any_call_has_one_effect(world: OnAws, 
     assert world.instance(world.target.id) == ("m7i.4xlarge", "running")
 
 
+@pytest.mark.fault("C7")
 async def test_no_capacity_for_the_new_type_runs_again_on_the_old(world: OnAws) -> None:
     world.emulator.exhaust("m7i.4xlarge")
     await begun(world)
@@ -172,6 +174,7 @@ async def test_a_change_that_ec2_refuses_runs_again_on_the_old(world: OnAws) -> 
     assert world.instance(world.target.id) == ("m7i.2xlarge", "running")
 
 
+@pytest.mark.fault("C8")
 async def test_a_quota_is_found_before_anything_stops(world: OnAws) -> None:
     world.emulator.limit("L-1216C47A", 8)
     await begun(world)

@@ -52,6 +52,14 @@ def test_the_contracts_example():
     assert report.checkpoint == Checkpoint("step-20000", 20000, 11.2, "s3://bucket/x")
 
 
+@pytest.mark.fault("D9")
+@pytest.mark.parametrize("year", [2016, 2036])
+def test_a_senders_clock_that_is_years_off_is_kept_beside_the_time_of_receipt(year: int):
+    seen, dropped = first(at=f"{year}-11-23T10:00:00Z")
+    assert (seen.at, seen.received_at) == (datetime(year, 11, 23, 10, 0, tzinfo=UTC), NOW)
+    assert dropped == {}
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -213,6 +221,7 @@ rows = st.fixed_dictionaries(
 
 @given(st.lists(rows | anything, max_size=4), anything, anything, anything)
 @settings(max_examples=100, deadline=None)
+@pytest.mark.fault("D6")
 def test_whatever_a_job_says_only_finite_values_in_range_come_through(
     observations: Any, declared: Any, checkpoint: Any, state: Any
 ):

@@ -19,6 +19,7 @@ SITES = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize("site", SITES)
+@pytest.mark.fault("A2", "A3", "A4", "A5", "A6", "A7")
 def test_a_daemon_killed_there_and_restarted_finishes_the_move_once(tmp_path: Path, site: str) -> None:
     with ControlHost(tmp_path) as host:
         first = host.start_daemon(SCALEAHEAD_FAILPOINT=site)
@@ -38,6 +39,7 @@ def test_a_daemon_killed_there_and_restarted_finishes_the_move_once(tmp_path: Pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("site", ["intent.committed", "call.recorded.stop", "call.sent.modify"])
+@pytest.mark.fault("A10")
 def test_a_daemon_told_to_end_there_ends_in_order_and_the_next_finishes_the_move(tmp_path: Path, site: str) -> None:
     with ControlHost(tmp_path) as host:
         first = host.start_daemon(SCALEAHEAD_FAILPOINT=f"{site}:TERM")

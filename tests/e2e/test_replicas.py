@@ -92,6 +92,7 @@ def stopped(process: subprocess.Popen[bytes]) -> bool:
     return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
+@pytest.mark.fault("A13")
 def test_what_a_killed_replica_did_is_finished_by_the_other(pair: Pair) -> None:
     owner = begin(pair, "call.sent.stop")
     dead = pair.processes[owner]
@@ -103,6 +104,7 @@ def test_what_a_killed_replica_did_is_finished_by_the_other(pair: Pair) -> None:
     moved_once(pair, 1 - owner)
 
 
+@pytest.mark.fault("A14")
 def test_a_replica_stopped_between_check_and_call_makes_no_call_when_it_wakes(pair: Pair) -> None:
     owner = begin(pair, "call.recorded.stop:STOP")
     paused = pair.processes[owner]

@@ -179,6 +179,11 @@ class Emulator:
         with self._lock:
             self._faults.append(fault)
 
+    def relent(self) -> None:
+        """Take back every fault that was scripted and has not come."""
+        with self._lock:
+            self._faults.clear()
+
     def spoil(self, action: str, message: str) -> None:
         """Accept the next call of an action, and let it come to nothing."""
         with self._lock:

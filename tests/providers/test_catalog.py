@@ -380,6 +380,7 @@ def test_an_absurd_override_does_not_get_past_the_check() -> None:
         (math.inf, "no number"),
     ],
 )
+@pytest.mark.fault("C18")
 def test_absurd_prices_refuse_the_offer(usd: float | None, word: str) -> None:
     fault = price_fault(offer(usd), NOW, YEAR)
     assert fault is not None

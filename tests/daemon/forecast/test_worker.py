@@ -82,6 +82,7 @@ async def test_the_recurrent_forecaster_runs_there() -> None:
         assert again[0].paths["step_seconds"].shape == (64, 32)
 
 
+@pytest.mark.fault("A20")
 async def test_killed_while_predicting_the_answer_is_persistence_and_a_new_child_comes() -> None:
     async with running(BROKEN + "Late") as process:
         first = await recovered(process, None)

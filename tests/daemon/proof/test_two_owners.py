@@ -65,6 +65,7 @@ def _paused(world: World, site: int, turns: int) -> tuple[float, bool]:
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+@pytest.mark.fault("A14")
 def test_an_old_owner_that_wakes_does_no_harm(scenario: Scenario) -> None:
     tried, longest = 0, 0.0
     for world, site, seconds in interleavings(scenario):

@@ -180,6 +180,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.fault("A12")
 def test_a_second_live_process_is_refused_and_a_dead_ones_lease_is_free(path: Path, store: Store) -> None:
     child = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(path), NOW.isoformat()],

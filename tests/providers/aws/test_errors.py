@@ -118,6 +118,7 @@ def test_what_broke_on_the_way_is_lost_only_if_it_was_sent(
     assert type(caught(error, mutation=False)) is read
 
 
+@pytest.mark.fault("C15")
 def test_an_error_is_one_line_that_says_what_to_do():
     text = str(caught(answered("RequestExpired", "Request has\n expired."), mutation=False))
     assert text == "stop_instances: RequestExpired: Request has expired. - compare this host's clock with the true time"

@@ -40,6 +40,7 @@ def test_nothing_is_lacking_and_nothing_was_done(account: Account):
         ("T*Instances", ["ec2:TerminateInstances on {vm}"]),
     ],
 )
+@pytest.mark.fault("C14")
 def test_what_is_lacking_is_named_with_what_for(account: Account, denied: str, named: list[str]):
     account.emulator.denied.append(denied)
     assert asked(account) == [one.format(vm=account.vm.id) for one in named]

@@ -22,6 +22,7 @@ def test_offers_of_the_region_stand_for_the_zone_and_only_of_this_architecture(a
     assert account.aws.route(here, LARGE) == InPlace(("machine_type",))
 
 
+@pytest.mark.fault("C9")
 def test_an_image_that_cannot_run_there_is_refused_before_anything_stops(account: Account):
     with pytest.raises(Incompatible, match=r"the image is x86_64 and m7g\.2xlarge runs arm64"):
         account.aws.route(account.aws.describe(account.vm), ARM)
@@ -124,6 +125,7 @@ def test_a_boot_that_comes_to_nothing_is_a_failed_operation_with_its_reason(acco
     assert account.aws.poll(launched).state == "failed"
 
 
+@pytest.mark.fault("C6")
 def test_a_launch_that_is_not_shown_yet_is_still_under_way(account: Account):
     account.emulator._visible = account.emulator._boot * 4
     launched = account.aws.perform(Launch(RECIPE, LARGE, "next"), "l")
@@ -195,6 +197,7 @@ def test_a_refusal_names_what_is_missing(account: Account):
         account.aws.perform(Stop(account.vm), "s")
 
 
+@pytest.mark.fault("C21")
 def test_a_list_that_goes_round_is_no_list(account: Account):
     class Round:
         def describe(self, **_: object) -> dict[str, object]:
