@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help demo test frameworks check bench train format browser clean
+.PHONY: help demo test smoke-cloud frameworks check bench train format browser clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 $(INSTALLED): pyproject.toml constraints.txt api/client/pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -25,6 +25,9 @@ test: $(INSTALLED) browser ## every test, two at a time but for those of whole d
 frameworks: $(INSTALLED) ## the tests that need Hugging Face, Lightning and Keras, which it installs beside the rest
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -e 'api/client[frameworks]'
 	@$(BIN)/python -m pytest -m frameworks api/client/tests tests/docs/test_how_to_client.py tests/e2e/test_frameworks.py
+
+smoke-cloud: $(INSTALLED) ## one machine of a real AWS account through all its calls: ACCOUNT=... BUDGET_USD=... TEMPLATE=...
+	@$(BIN)/python -m tests.tools.smoke_cloud --account "$(ACCOUNT)" --budget-usd "$(BUDGET_USD)" --template "$(TEMPLATE)" $(MORE)
 
 check: $(INSTALLED) ## format, lint, types, import rules
 	@$(BIN)/ruff format --check .

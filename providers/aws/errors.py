@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from botocore import exceptions as boto
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 
 from providers.errors import (
     AnswerLost,
@@ -126,7 +127,7 @@ def mapped(mutation: bool, doing: str) -> Iterator[None]:
         yield
     except ClientError as error:
         raise of_client(error, mutation, doing) from error
-    except BotoCoreError as error:
+    except (BotoCoreError, ResponseParserError) as error:
         raise of_transport(error, mutation, doing) from error
 
 
@@ -185,8 +186,11 @@ def _advice(code: str) -> str:
     return ""
 
 
-def of_transport(error: BotoCoreError, mutation: bool, doing: str) -> ProviderError:
-    """Map an error of the way to AWS. What broke after a mutation may have been sent is ``AnswerLost``."""
+def of_transport(error: BotoCoreError | ResponseParserError, mutation: bool, doing: str) -> ProviderError:
+    """Map an error of the way to AWS, an answer that cannot be read (cut off, or a proxy's) included.
+
+    What broke after a mutation may have been sent is ``AnswerLost``.
+    """
     text = f"{doing}: {' '.join(str(error).split())}"
     if isinstance(error, _NO_CREDENTIALS):
         return NotPermitted(f"{text} - configure credentials for AWS")

@@ -4,7 +4,7 @@ import json
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -88,13 +88,24 @@ def test_the_emulator_takes_what_is_documented(project: Project, pair: dict[str,
 
 
 @contextmanager
-def canned(status: int, body: object) -> Iterator[str]:
-    """Serve one answer to whatever is asked."""
+def canned(answers: Sequence[tuple[int, object]]) -> Iterator[str]:
+    """Serve the last of some answers to whatever is asked: a text as it is, anything else as JSON."""
 
     class Handler(JsonHandler):
         def do_GET(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            self.answer(status, body)
+            status, body = answers[-1]
+            if isinstance(body, str):
+                self.written(status, body)
+            else:
+                self.answer(status, body)
+
+        def written(self, status: int, text: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", "text/xml")
+            self.send_header("Content-Length", str(len(text.encode())))
+            self.end_headers()
+            self.wfile.write(text.encode())
 
         do_POST = do_GET
 
@@ -113,7 +124,7 @@ def canned(status: int, body: object) -> Iterator[str]:
 @pytest.mark.parametrize("pair", PAIRS["answers"], ids=lambda pair: pair["what"])
 @pytest.mark.fault("C22")
 def test_the_provider_understands_what_is_answered(project: Project, pair: dict[str, Any]):
-    with canned(pair["status"], pair["body"]) as address:
+    with canned([(pair["status"], pair["body"])]) as address:
         client = Client("test-project", Budget(project.clock), address)
         if pair["of"] == "operation":
             begun = Operation(Handle("start", ZONE, "vm-1", "operation-1").name, "gcp", "running")
