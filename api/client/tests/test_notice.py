@@ -34,11 +34,11 @@ def test_every_notice_ends_in_a_checkpoint_before_the_machine_goes(cloud):
     """Fifty runs a cloud: steps of up to 2 s, saves of up to 15 s, a notice of 30 s at a time of its own."""
     draw = random.Random(7)
     runs = [(draw.uniform(0.1, 2), draw.uniform(0.1, 15), draw.randrange(1, 6)) for _ in range(50)]
-    with ThreadPoolExecutor(10) as threads:
+    with ThreadPoolExecutor(len(runs)) as threads:
         assert all(threads.map(lambda run: saves_in_time(cloud, *run), runs))
 
 
-def saves_in_time(cloud, step_s, save_s, notice_at, rate=20.0):
+def saves_in_time(cloud, step_s, save_s, notice_at, rate=5.0):
     """Train until a checkpoint is acknowledged; say whether that was before the machine went."""
     origin = time.time()
 
