@@ -146,7 +146,9 @@ def under(seen: Situation, settings: Settings, shares: bool) -> Situation:
 
 def _valued(option: Option, stay: Option, value: float) -> Option:
     objective = _sum(option.usd, option.hours, value)
-    mean = _sum(stay.usd, stay.hours, value).mean - objective.mean
+    # Not moving for money is not recorded: time is taken to be worth as much more there as for staying.
+    dearer = _sum(stay.usd, stay.hours, value).mean - stay.objective.mean
+    mean = option.saving.mean + dearer - (objective.mean - option.objective.mean)
     moved = tuple(decile - option.saving.mean + mean for decile in option.saving.deciles)
     return replace(option, objective=objective, saving=Spread(mean, moved))
 

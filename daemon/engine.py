@@ -352,16 +352,32 @@ def _sequences(follow: Ints, first: int) -> Ints:
     return path
 
 
+def _unmoved(case: Case, table: _Table, follow: Ints) -> Ints:
+    """The offers [K] of a job that is not moved for money: where it is while it fits, then as the programme says.
+
+    A move that pays against this is not put off. Against staying for one interval and moving then, which is what the
+    plan would do next, none pays where the interval is short: each would be put off again at every turn.
+    """
+    unfit = case.forecast.probability @ table.misfit[:, :, table.size[0]] > 1.0 - case.settings.safety.memory_quantile
+    path = np.zeros(len(follow), dtype=np.int64)
+    until = int(unfit.argmax()) if unfit.any() else len(follow)
+    for k in range(max(until, case.first + 1), len(follow)):
+        path[k] = follow[k, path[k - 1]]
+    return path
+
+
 def _options(case: Case, table: _Table, value: Floats, follow: Ints, walk: Sequence[_Step]) -> tuple[Option, ...]:
-    path = _sequences(follow, case.first)
+    path = np.column_stack((_sequences(follow, case.first), _unmoved(case, table, follow)))
     hours, usd, first_usd = _totals(case, table, path)
     probability, hours, usd = _doubted(case, table, path, hours, usd)
     vot = case.settings.value_of_time_usd_per_hour
     objective = usd + vot * hours
-    saving = objective[:, :1] - objective
     width = len(table.offers)
-    spreads = _spreads(np.concatenate((usd, hours, objective, saving), axis=1), probability)
-    dollars, times, objectives, savings = (spreads[i * width : (i + 1) * width] for i in range(4))
+    usd, hours, objective, unmoved = usd[:, :width], hours[:, :width], objective[:, :width], objective[:, width:]
+    against = (objective[:, :1],) if not walk else (objective[:, :1], unmoved)
+    columns = np.concatenate((usd, hours, objective, *(staying - objective for staying in against)), axis=1)
+    spreads = _spreads(columns, probability)
+    dollars, times, objectives, *savings = (spreads[i : i + width] for i in range(0, len(spreads), width))
     late = _chance_beyond(hours, probability, _hours_left(case)).tolist()
     over = _chance_beyond(usd, probability, None if case.budget_usd is None else case.budget_usd - case.spent_usd)
     misfit = _window_misfit(case, table).tolist()
@@ -369,9 +385,10 @@ def _options(case: Case, table: _Table, value: Floats, follow: Ints, walk: Seque
     due = _due(case, walk)
     progress = float(case.forecast.steps[-1] - case.forecast.at_step)
     lead = _lead(case)
+    surest = _surest(savings, case.settings.moves.payback_quantile)
     rows = zip(
-        table.offers, table.routes, dollars, times, objectives, savings, table.usd_per_hour.tolist(), misfit, resources,
-        late, over.tolist(), first_usd.tolist(), table.pause.tolist(), table.stretch.tolist(), strict=True,
+        table.offers, table.routes, dollars, times, objectives, surest, table.usd_per_hour.tolist(), misfit, resources,
+        late, over.tolist(), first_usd[:width].tolist(), table.pause.tolist(), table.stretch.tolist(), strict=True,
     )  # fmt: skip
     made = [
         Option(
@@ -387,12 +404,24 @@ def _options(case: Case, table: _Table, value: Floats, follow: Ints, walk: Seque
     return (made[0], *(made[o] for o in order))
 
 
+def _surest(savings: Sequence[Sequence[Spread]], level: float) -> Sequence[Spread]:
+    """Of each option's savings, against the plan from staying on and against not moving for money, the surer one.
+
+    Either is reason enough. The first knows what waiting for an interval costs; the second is what a move must pay
+    against where that is next to nothing. Staying saves nothing.
+    """
+    if len(savings) == 1:
+        return savings[0]
+    best = [max(pair, key=lambda spread: spread.quantile(level)) for pair in zip(*savings, strict=True)]
+    return [savings[0][0], *best[1:]]
+
+
 def _lead(case: Case) -> float:
     return case.move.lead() if case.ahead is None else case.move.boot_seconds
 
 
 def _totals(case: Case, table: _Table, path: Ints) -> tuple[Floats, Floats, Floats]:
-    """Hours and dollars to the end [M, O] of each first offer's plan, and the dollars of its first move [O]."""
+    """Hours and dollars to the end [M, P] of each plan ``path`` [K, P], and the dollars of its first move [P]."""
     factor = np.where(np.isfinite(table.factor), table.factor, 1e6)
     if table.along is None:
         # Not by BLAS: its threads wait on one another for longer than so small a product takes, and its order of
@@ -409,19 +438,15 @@ def _totals(case: Case, table: _Table, path: Ints) -> tuple[Floats, Floats, Floa
     moved[: case.first] = False
     later_hours = np.where(moved, table.pause[path[1:]], 0.0).sum(axis=0) / 3600
     later_usd = np.where(moved, table.enter_usd[path[1:]] + table.leave_usd[path[:-1]], 0.0).sum(axis=0)
-    first_usd = table.enter_usd + table.leave_usd[0]
-    first_usd[0] = 0.0
-    first_hours = table.pause / 3600
-    if case.ahead is not None:
-        first_hours = first_hours + case.ahead.wait_seconds / 3600
-        first_usd = first_usd + table.usd_per_hour[0] * case.ahead.wait_seconds / 3600
-        first_usd[0] = 0.0
-    first_hours[0] = 0.0
+    goes = path[case.first]
+    wait = 0.0 if case.ahead is None else case.ahead.wait_seconds
+    first_usd = np.where(goes, table.enter_usd[goes] + (table.leave_usd[0] + table.usd_per_hour[0] * wait / 3600), 0.0)
+    first_hours = np.where(goes, (table.pause[goes] + wait) / 3600, 0.0)
     return hours + later_hours + first_hours, usd + later_usd + first_usd, first_usd
 
 
 def _doubted(case: Case, table: _Table, path: Ints, hours: Floats, usd: Floats) -> tuple[Floats, Floats, Floats]:
-    """Spread each first offer's hours and dollars [M, O] by what is not known of its speed; give the weights too.
+    """Spread each plan's hours and dollars [M, P] by what is not known of its first offer's speed; give weights too.
 
     Every trajectory draws one quantile of that, so that both kinds of doubt meet in one distribution; few
     trajectories stand for several draws each. Machines that a plan moves to later are taken at their likeliest speed,
@@ -434,13 +459,14 @@ def _doubted(case: Case, table: _Table, path: Ints, hours: Floats, usd: Floats) 
     count = len(probability) * times
     # Multiples of the golden ratio fall evenly in any stretch of them, whatever the order of the trajectories.
     drawn = ndtri(np.modf((np.arange(count) + 0.5) * GOLDEN)[0])
-    factor = np.where(np.isfinite(table.factor), table.factor, 0.0)
-    first = np.where(path == np.arange(len(factor)), factor / 3600, 0.0)
+    goes = path[case.first]
+    factor = np.where(np.isfinite(table.factor), table.factor, 0.0)[goes]
+    first = np.where(path == goes, factor / 3600, 0.0)
     first[: case.first] = 0.0
     more = np.repeat(np.einsum("mk,ko->mo", table.seconds, first), times, axis=0) * np.expm1(
-        drawn[:, None] * table.doubt
+        drawn[:, None] * table.doubt[goes]
     )
-    hours, usd = np.repeat(hours, times, axis=0) + more, np.repeat(usd, times, axis=0) + more * table.usd_per_hour
+    hours, usd = np.repeat(hours, times, axis=0) + more, np.repeat(usd, times, axis=0) + more * table.usd_per_hour[goes]
     return np.repeat(probability / times, times), hours, usd
 
 

@@ -39,6 +39,8 @@ _ROUTES_TRIED = 6
 _IN_ONE_GO = 4
 _REFUSED_FOR = timedelta(minutes=30)
 _UNANSWERED_FOR = timedelta(seconds=1)
+_UNANSWERED_TURNS = 3
+"""For how many turns a choice waits for a cloud that does not say whether there is a way, before others are taken."""
 _T = TypeVar("_T")
 
 
@@ -89,6 +91,7 @@ class Watch:
         self._threads = threads
         self.rewards = rewards
         self._refused: dict[str, dict[str, tuple[str, datetime]]] = {}
+        self._unanswered: dict[str, int] = {}
         self._shortages: dict[tuple[str, str], datetime] = {}
         self._unscored: dict[str, Forecast] = {}
         self._fleets = Fleets()
@@ -136,6 +139,7 @@ class Watch:
     def forget(self, job: str) -> None:
         """Forget a job that was removed: another of its name must not inherit its past."""
         self._refused.pop(job, None)
+        self._unanswered.pop(job, None)
         self._unscored.pop(job, None)
         self._fleets.forget(job)
         if self.rewards is not None:
@@ -298,6 +302,11 @@ class Watch:
             if choice.option.route in ("stay", "release") or ways.get(taken.id) == choice.option.route:
                 return replace(look, options=seen.options, choice=choice, situation=seen)
             refusal, way = _way(provider, look.allocation, taken, look.job)
+            if refusal is not None and refusal.unanswered and self._waits(look.job.name, seen):
+                seen = replace(seen, unavailable={**_all_but_stay(seen, taken), taken.id: refusal.why})
+                return replace(look, options=seen.options, choice=turn.choose(policy, seen), situation=seen)
+            if refusal is None:
+                self._unanswered.pop(look.job.name, None)
             if refusal is None and way == choice.option.route:
                 return replace(look, options=seen.options, choice=choice, situation=seen)
             if refusal is None:
@@ -311,6 +320,14 @@ class Watch:
         enough = {o.offer.id: "every better offer was refused by its pre-flight" for o in seen.options[1:]}
         seen = replace(seen, unavailable={**enough, **seen.unavailable})
         return replace(look, options=seen.options, choice=turn.choose(policy, seen), situation=seen)
+
+    def _waits(self, job: str, seen: Situation) -> bool:
+        """Whether to stay for a cloud's answer, since the next best is a poor guess; not for ever, nor where it cannot.
+
+        Turns in a row are counted in which a job's choice had no answer.
+        """
+        times = self._unanswered[job] = self._unanswered.get(job, 0) + 1
+        return times <= _UNANSWERED_TURNS and not guards.must_leave(seen)
 
     def _situation(
         self, look: Look, known: Known, settings: Settings, options: Sequence[Option], spent: float, stale: bool,
@@ -388,6 +405,12 @@ class _Refusal:
     why: str
     lasts: timedelta = _REFUSED_FOR
     short: bool = False
+    unanswered: bool = False
+
+
+def _all_but_stay(seen: Situation, wanted: Offer) -> dict[str, str]:
+    why = f"not taken in place of {wanted.id}, about which the cloud gives no answer at this moment"
+    return {option.offer.id: why for option in seen.options[1:]} | dict(seen.unavailable)
 
 
 def _way(provider: Provider, allocation: Allocation, offer: Offer, job: Job) -> tuple[_Refusal | None, RouteName]:
@@ -395,8 +418,8 @@ def _way(provider: Provider, allocation: Allocation, offer: Offer, job: Job) -> 
     try:
         way = provider.route(allocation, offer)
     except errors.Transient as error:
-        # No answer is no refusal: it is passed over this once and asked about again next turn.
-        return _Refusal(str(error), _UNANSWERED_FOR), "stay"
+        # No answer is no refusal: it is asked about again next turn.
+        return _Refusal(str(error), _UNANSWERED_FOR, unanswered=True), "stay"
     except errors.ProviderError as error:
         return _Refusal(str(error), short=isinstance(error, errors.NoCapacity)), "stay"
     match way:

@@ -27,8 +27,10 @@ class CostPerProgress:
             return Choice(stay, _due(best))
         if rescues(situation, best):
             return Choice(best, _rescue(situation, best))
+        if best.due_seconds is None and situation.later:
+            return Choice(stay, _due(situation.later[0]))
         if not best.saving.quantile(situation.settings.moves.payback_quantile) > 0:
-            return Choice(stay, self._wait(situation) or self._cheapest(situation))
+            return Choice(stay, self._cheapest(situation))
         return Choice(best, _gain(situation, best))
 
     def _rank(self, situation: Situation, option: Option) -> tuple[bool, float]:

@@ -40,8 +40,9 @@ class Option:
     """One thing that could be done now: move to ``offer`` (or stay), then go on as the plan says, to the finish.
 
     ``usd``, ``hours`` and ``objective`` (``usd + value_of_time x hours``) reach from now to the finish, the move and
-    all later planned moves included. ``saving`` is the objective of staying less the objective of this option, paired
-    trajectory by trajectory, so it is net of the move; zero for staying itself. ``misfit`` is the chance that some
+    all later planned moves included. ``saving`` is the objective of staying, or of not moving
+    for money at all, whichever this option is the surer to beat, less the objective of this option, paired trajectory
+    by trajectory, so it is net of the move; zero for staying itself. ``misfit`` is the chance that some
     resource does not fit before the next move away could be complete, ``misfit_resource`` the one that is likeliest.
     ``due_seconds`` is when the plan wants this move to begin (0: now; ``None``: the plan never goes there).
     ``stretch`` is what interruptions of spot capacity make of one hour on ``offer``; 1 on demand.

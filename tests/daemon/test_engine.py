@@ -98,6 +98,28 @@ def test_a_job_on_gpus_goes_back_to_a_machine_without_where_it_has_run() -> None
     assert fits[LARGE.id] == 1.0
 
 
+@pytest.mark.parametrize("first_step", [1, 400])
+def test_a_move_must_pay_against_not_moving_and_not_against_moving_an_interval_later(first_step: int) -> None:
+    """However short the first interval is: else the same move would be put off for ever, by one interval at a time."""
+    flat = np.full((4, 16), 10.0)
+    grid = np.array([first_step, *range(1000, 16_000, 1000)])
+    told = replace(forecast(flat, steps=1000), steps=grid, finish_step=15_000)
+    known = Speeds(observed={SMALL.id: 1.0, MIDDLE.id: 1.0})
+    options = {o.offer.id: o for o in weigh(replace(case(flat, current=LARGE), forecast=told, speeds=known)).options}
+    hours, small = 15_000 * 10 / 3600, options[SMALL.id]
+    assert small.due_seconds == 0
+    assert small.saving.quantile(0.2) > 0.8 * (1.0 - 0.2) * hours, "doubt about its speed takes some"
+    assert options[LARGE.id].saving.mean == 0
+    assert options[LARGE.id].usd.mean < (1.0 - 0.2) * hours, "its own figures hold the move that the plan makes next"
+
+
+def test_a_move_ahead_of_need_saves_nothing_before_it_is_due() -> None:
+    middle = next(option for option in weigh(case(growing(at=4))).options if option.offer.id == MIDDLE.id)
+    assert middle.due_seconds is not None
+    assert middle.due_seconds > 0
+    assert middle.saving.quantile(0.2) < 0, "moving now only pays for the larger machine for longer"
+
+
 def test_a_faster_machine_wins_only_while_its_dollars_per_progress_are_lower() -> None:
     speeds = Speeds(observed={LARGE.id: 0.25})
     flat = growing(at=99, k=64)

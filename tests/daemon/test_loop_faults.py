@@ -15,11 +15,11 @@ from daemon.forecast.base import Horizon
 from daemon.forecast.persist import Persist
 from daemon.store.base import Busy, StoreError
 from daemon.types import Action, Checkpoint, Decision, Forecast, History
-from providers.errors import Unavailable
+from providers.errors import Throttled, Unavailable
 from providers.simulated.provider import Simulated
 from providers.simulated.state import Barrier
 from providers.types import Allocation, LaunchRecipe, Offer, Route, Start, Stop
-from tests.daemon.test_loop import LARGE, NOW, POLICY, Scene
+from tests.daemon.test_loop import HUGE, LARGE, NOW, POLICY, SMALL, Scene
 
 _T = TypeVar("_T")
 
@@ -214,6 +214,45 @@ async def test_a_pre_flight_that_got_no_answer_is_asked_again_next_turn(
     (look,) = await scene.loop.turn(["bert"])
     assert look.choice is not None
     assert look.choice.option.offer.id == LARGE.id
+
+
+@in_mode("recommend")
+async def test_a_choice_waits_some_turns_for_an_answer_before_another_machine_is_taken_instead(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await scene.add("bert", target=scene.cloud.add_machine("vm-huge", HUGE.id))
+    route, asked = Simulated.route, list[str]()
+
+    def silent(self: Simulated, current: Allocation, offer: Offer) -> Route:
+        asked.append(offer.id)
+        if offer.id == SMALL.id:
+            raise Throttled("called too often")
+        return route(self, current, offer)
+
+    monkeypatch.setattr(Simulated, "route", silent)
+    chosen = []
+    for _ in range(4):
+        await scene.say("bert", 6.0)
+        (look,) = await scene.loop.turn(["bert"])
+        assert look.choice is not None
+        chosen.append(look.choice.option.offer.id)
+    assert chosen == [HUGE.id, HUGE.id, HUGE.id, LARGE.id]
+    assert asked == [SMALL.id] * 4 + [LARGE.id]
+
+
+async def test_who_must_leave_does_not_wait_for_an_answer(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    await about_to_move(scene)
+    route = Simulated.route
+
+    def silent(self: Simulated, current: Allocation, offer: Offer) -> Route:
+        if offer.id == LARGE.id:
+            raise Throttled("called too often")
+        return route(self, current, offer)
+
+    monkeypatch.setattr(Simulated, "route", silent)
+    (look,) = await scene.loop.turn(["bert"])
+    assert look.choice is not None
+    assert look.choice.option.offer.id == HUGE.id
 
 
 # Money.
