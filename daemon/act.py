@@ -42,9 +42,15 @@ FINISHED = "the job has finished"
 WENT_ON = "the job went on before its machine could be taken - it is weighed again"
 CANNOT_BE_ASKED = "the job cannot be asked for a checkpoint: it serves no prepare route"
 
+_NEED_IT = frozenset({"stopping", "modifying", "starting", "resizing", "verifying", "rolling_back"})
+"""The stages that come to nothing once the target is gone. Where it is replaced, its end is one of the steps."""
 _LIMITS = (
     "checkpointing", "stopping", "modifying", "starting", "launching", "resizing", "verifying", "rolling_back",
 )  # fmt: skip
+
+
+MISSED, MISSED_SECONDS = 3, 60.0
+"""How often the cloud must say that there is no such thing before it is believed, and how long between two times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,8 @@ class CloudView:
     ``route`` is the way from the present to the offer of the stage: the new one, or the old one when rolling back.
     ``under_way`` is set while the cloud itself says that the pending call is being carried out, ``made_gone`` where it
     says that there is no machine of that name. ``inherited_at`` is when this owner first saw that an owner before it
-    left a call without an answer.
+    left a call without an answer. ``missed`` counts how often, ``MISSED_SECONDS`` apart, the cloud has said that there
+    is no such target since it last showed it.
     """
 
     allocation: Allocation | None
@@ -88,6 +95,7 @@ class CloudView:
     under_way: bool = False
     made_gone: bool = False
     inherited_at: datetime | None = None
+    missed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +147,8 @@ def advance(action: Action, cloud: CloudView, job: JobStatus, now: datetime, pat
         return Wait("closed")
     if isinstance(cloud.fault, Transient) and cloud.allocation is None:
         return _overdue(action, now) or Wait(f"the cloud does not answer: {cloud.fault}")
+    if cloud.missed >= MISSED and action.route != "replace" and action.stage in _NEED_IT:
+        return Enter("needs_human", f"there is no {action.target.id} any more; {action.rollback_reason}".rstrip("; "))
     step = _STAGES[action.stage](action, cloud, job, now)
     if isinstance(step, Perform) and step.call == cloud.pending and cloud.pending_since is not None:
         # That call is out and its effect not visible yet. Later it is repeated, with the token it was made with; never
@@ -327,6 +337,8 @@ def _modify(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> 
         return Enter("needs_human", "the machine was terminated from outside while it was stopped")
     if here is not None and here.state in ("running", "pending"):
         return Enter("starting")
+    if here is None and isinstance(cloud.fault, NotFound):
+        return _overdue(action, now) or Wait("the cloud does not show the machine")
     if isinstance(cloud.fault, ProviderError) and not isinstance(cloud.fault, Transient):
         return Enter("rolling_back", f"the change was refused: {cloud.fault}")
     if now >= action.deadline:
@@ -353,7 +365,10 @@ def _start(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> S
     if here.state == "terminated":
         return Enter("needs_human", "the machine was terminated from outside before it started")
     if here.state == "running":
-        return Enter("verifying")
+        if here.offer.id == action.new.id or cloud.route == Same():
+            return Enter("verifying")
+        # Somebody started it halfway through: it is not what was decided for.
+        return Enter("rolling_back", f"it was started as {here.offer.id}, not as {action.new.id}")
     if isinstance(cloud.fault, NoCapacity):
         return Enter("rolling_back", f"there is no capacity for {action.new.id}: {cloud.fault}")
     if isinstance(cloud.fault, ProviderError) and not isinstance(cloud.fault, Transient):
@@ -474,8 +489,11 @@ def _roll_back(action: Action, cloud: CloudView, job: JobStatus, now: datetime) 
     if here is None:
         return _overdue(action, now) or Wait("the cloud does not show the machine")
     match here.state:
-        case "running":
+        case "running" if here.offer.id in (action.old.id, action.new.id):
             return Enter("rolled_back", action.rollback_reason)
+        case "running":
+            # Neither of the two that were weighed, and the job may be at work on it already: it is not stopped again.
+            return Enter("needs_human", f"{action.rollback_reason}; the machine runs as {here.offer.id}")
         case "terminated":
             return Enter("needs_human", "the machine was terminated from outside")
         case "pending" | "stopping" | "unknown":

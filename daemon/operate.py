@@ -66,6 +66,7 @@ class Operator:
         self._patience = patience
         self._lease = lease
         self._inherited: dict[str, datetime] = {}
+        self._missed: dict[str, tuple[int, datetime]] = {}
         self._failpoint = failpoint
 
     def intend(self, decision: Decision, job: Job, status: JobStatus, current: Allocation) -> Action:
@@ -153,6 +154,7 @@ class Operator:
     def _view(self, action: Action) -> act.CloudView:
         provider = self._providers[action.target.provider]
         allocation, fault = _described(provider, action.target)
+        missed = self._missed_times(action, allocation, fault)
         made, lost = _described(provider, action.made) if action.made else (None, None)
         route: Route | None = None
         if allocation is not None and allocation.state != "terminated":
@@ -169,7 +171,19 @@ class Operator:
         under_way = last is not None and last.operation is not None and last.operation.state == "running"
         gone = isinstance(lost, errors.NotFound)
         inherited = self._inherited_at(action, last)
-        return act.CloudView(allocation, route, made, fault, pending, since, under_way, gone, inherited)
+        return act.CloudView(allocation, route, made, fault, pending, since, under_way, gone, inherited, missed)
+
+    def _missed_times(self, action: Action, seen: Allocation | None, fault: errors.ProviderError | None) -> int:
+        """Count the times, well apart, at which the cloud knew no such target; anew once it shows it, or by an heir."""
+        if seen is not None:
+            self._missed.pop(action.id, None)
+            return 0
+        now = self._clock.now()
+        times, last = self._missed.get(action.id, (0, None))
+        if isinstance(fault, errors.NotFound) and (last is None or (now - last).total_seconds() >= act.MISSED_SECONDS):
+            times += 1
+            self._missed[action.id] = times, now
+        return times
 
     def _inherited_at(self, action: Action, last: CallRecord | None) -> datetime | None:
         """Say when this owner first saw a call that an earlier one recorded and may be making at this moment.

@@ -13,8 +13,11 @@ import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import botocore.endpoint
+import botocore.loaders
 import hypothesis
 import psycopg
 import psycopg.sql
@@ -97,6 +100,23 @@ def closed_sockets() -> Iterator[list[str]]:
     for name in ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr"):
         looked_up(name)
     yield tried
+    patch.undo()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_sdk() -> Iterator[None]:
+    """Let all sessions of the AWS SDK share the models that they read, and let it wait for no second try."""
+    patch = pytest.MonkeyPatch()
+    read: dict[Any, Any] = {}
+    made = botocore.loaders.Loader.__init__
+
+    def share(self: Any, *arguments: Any, **options: Any) -> None:
+        made(self, *arguments, **options)
+        self._cache = read
+
+    patch.setattr(botocore.loaders.Loader, "__init__", share)
+    patch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=lambda seconds: None))
+    yield
     patch.undo()
 
 

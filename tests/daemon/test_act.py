@@ -343,6 +343,36 @@ def test_a_job_that_stood_still_goes_on_once_the_nodes_that_leave_are_gone() -> 
     assert isinstance(seen("terminated", TRAINING), Wait)
 
 
+def test_only_the_machine_that_was_wanted_is_verified_once_it_runs() -> None:
+    """Somebody may start it halfway through a change of several steps."""
+    started = action(stage="starting", stopped_by_us=True)
+    between = offer("c5.xlarge", 8)
+
+    def came_to(on: Offer, route: Route, stage: Stage = "starting") -> Stage:
+        step = advance(replace(started, stage=stage), CloudView(_on(on), route), TRAINING, NOW, PATIENCE)
+        assert isinstance(step, Enter)
+        return step.stage
+
+    assert came_to(NEW, Same()) == "verifying"
+    assert came_to(OLD, InPlace(("machine_type",))) == came_to(between, InPlace(("machine_type",))) == "rolling_back"
+    assert came_to(OLD, Same(), "rolling_back") == "rolled_back"
+    assert came_to(between, InPlace(("machine_type",)), "rolling_back") == "needs_human"
+
+
+def _on(offer: Offer) -> Allocation:
+    return Allocation(TARGET, "running", offer)
+
+
+@pytest.mark.parametrize("stage", ["stopping", "modifying", "starting", "verifying", "rolling_back"])
+def test_a_machine_that_is_gone_is_for_a_person_once_that_is_sure(stage: Stage) -> None:
+    going = action(stage=stage, stopped_by_us=True)
+    gone = CloudView(None, fault=NotFound("no such machine"))
+    assert isinstance(advance(going, replace(gone, missed=2), TRAINING, NOW, PATIENCE), Wait)
+    step = advance(going, replace(gone, missed=3), TRAINING, NOW, PATIENCE)
+    assert isinstance(step, Enter)
+    assert (step.stage, step.note) == ("needs_human", "there is no vm-1 any more")
+
+
 def test_a_node_that_somebody_else_empties_or_that_is_ending_is_not_kept() -> None:
     for other in (Node("c", "running", leaving=True), Node("b", "stopping", leaving=True)):
         ended = _shrinking(Node("a", "running"), other, route=Same())

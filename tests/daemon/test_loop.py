@@ -25,6 +25,7 @@ from providers.clock import VirtualClock
 from providers.simulated.cloud import Cloud
 from providers.simulated.provider import Simulated
 from providers.types import Notice, Offer, Price, Resources
+from tests.daemon.fresh import fresh_store
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 POLICY = """\
@@ -68,7 +69,7 @@ class Scene:
     def __init__(self, directory: Path, mode: str, url: str = "", beside: "Scene | None" = None) -> None:
         self.clock = beside.clock if beside else VirtualClock(NOW)
         self.cloud = beside.cloud if beside else Cloud(self.clock, self.offers, sleep=lambda _: None)
-        self.store = open_store(url or directory / "s.sqlite", self.clock)
+        self.store = open_store(url, self.clock) if url else fresh_store(directory / "s.sqlite", self.clock)
         self.policies = directory / "policies.yaml"
         self.policies.write_text(self.policy.replace("MODE", mode))
         self.book = PolicyBook(self.policies)

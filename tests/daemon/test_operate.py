@@ -11,7 +11,6 @@ from daemon.act import Patience
 from daemon.hook import HookError
 from daemon.operate import NotTrusted, Operator
 from daemon.store.base import Conflict, OverBudget, Stale, Store
-from daemon.store.open import open_store
 from daemon.types import Action, Charge, Checkpoint, Decision, Job, JobStatus
 from policies.types import Choice, Mode, Option, Settings, Situation, Spread
 from providers.base import Provider
@@ -20,6 +19,7 @@ from providers.simulated.cloud import Cloud
 from providers.simulated.provider import Simulated
 from providers.simulated.state import Barrier, Delays, Fault, Shortage
 from providers.types import Call, LaunchRecipe, Offer, Price, Resources, Start, Stop, Terminate
+from tests.daemon.fresh import fresh_store
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 PATIENCE = Patience(look=5.0, repeat=30.0)
@@ -67,7 +67,7 @@ class World:
         self.cloud.ask = self._ask
 
     def start(self) -> None:
-        self.store = open_store(self.path, self.clock)
+        self.store = fresh_store(self.path, self.clock)
         lease = self.store.lease("test:1", 15)
         lease.acquire(self.clock.now())
         self.operator = Operator(

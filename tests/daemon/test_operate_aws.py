@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from daemon.types import Action
 from providers.aws.client import Client
 from providers.aws.provider import Aws
 from providers.budget import Budget
@@ -71,9 +72,12 @@ class OnAws(World):
         return f"no committed intent for {action}"
 
     def _running(self) -> list[str]:
-        found = self.ec2.describe_instances()["Reservations"]
-        running = [i["InstanceId"] for r in found for i in r["Instances"] if i["State"]["Name"] == "running"]
+        running = [name.rpartition("/")[2] for name in self.emulator.machines()]
         return [one for one in running if one == self.target.id or self.account is None]
+
+    async def turn(self, seconds: float = 10.0) -> Action | None:
+        """Look once while a machine stops or boots, and again when it has."""
+        return await super().turn(seconds)
 
     def instance(self, identity: str) -> tuple[str, str]:
         """Give type and state by the truth of the cloud."""

@@ -95,8 +95,7 @@ class OnPool(OnAws):
         return found
 
     def _running(self) -> list[str]:
-        members = self.group()["Instances"]
-        return [one["InstanceId"] for one in members if one["LifecycleState"] == "InService"]  # type: ignore[attr-defined]
+        return self.emulator.in_service(self.pool.group)
 
     def effects(self) -> Counter[str]:
         calls = (call for call in self.emulator.calls if call.action in MUTATIONS and call.outcome in ("ok", "broken"))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from daemon.types import Action
 from providers.budget import Budget
 from providers.catalog import Catalog, with_nodes
 from providers.gcp.client import Client
@@ -47,6 +48,10 @@ class OnGcp(World):
     def _running(self) -> list[str]:
         self.emulator.tick()
         return [name for (_, name), one in self.emulator.instances.items() if one["status"] == "RUNNING"]
+
+    async def turn(self, seconds: float = 10.0) -> Action | None:
+        """Look once while a machine stops or boots, and again when it has."""
+        return await super().turn(seconds)
 
     def truth(self) -> tuple[str, int, str]:
         """Give type, attached GPUs and state of the first machine."""

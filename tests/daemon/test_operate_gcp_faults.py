@@ -99,24 +99,49 @@ async def test_a_lost_answer_is_never_sent_again_under_another_request_id(
     assert world.stage() == "done"
 
 
-async def test_a_machine_deleted_by_hand_is_looked_for_until_patience_ends_and_nothing_is_made(world: OnGcp) -> None:
+@pytest.mark.parametrize("method", ["stop", "setMachineType", "start"])
+async def test_a_machine_deleted_by_hand_is_looked_for_some_minutes_and_nothing_is_made(
+    world: OnGcp, method: str
+) -> None:
     await world.begin()
-    await until(world, lambda: world.effects()["stop"] == 1)
-    before = world.effects()
+    await until(world, lambda: world.effects()[method] == 1)
+    before, at = world.effects(), world.clock.now()
     world.emulator.vanish(ZONE, "vm-1")
-    while await world.turn(60) is not None:
-        continue
+    await world.settle()
     assert world.stage() == "needs_human"
     assert world.effects() == before
-    assert "took too long" in world.closed_with()
+    assert "there is no vm-1 any more" in world.closed_with()
+    assert 120 <= (world.clock.now() - at).total_seconds() <= 180
 
 
-async def test_a_machine_started_by_hand_in_the_middle_runs_and_is_told_of(world: OnGcp) -> None:
+async def test_a_machine_that_is_not_shown_for_two_minutes_is_not_given_up(world: OnGcp) -> None:
     await world.begin()
-    await until(world, lambda: world.truth()[2] == "TERMINATED")
+    await until(world, lambda: world.effects()["stop"] == 1)
+    world.emulator.fault(Fault("instances/get", "notFound", 404, times=11))
+    await world.settle()
+    assert world.stage() == "done"
+    assert world.truth() == LARGE_RUNS
+
+
+@pytest.mark.parametrize(
+    ("changed", "end", "told"),
+    [
+        ("stop", "rolled_back", "stopping took too long"),
+        ("setMachineType", "needs_human", "the machine runs as gcp/us-central1-a/n1-standard-16"),
+        ("setMachineResources", "done", "the job is back"),
+    ],
+)
+async def test_a_machine_started_by_hand_halfway_is_never_taken_for_the_one_wanted(
+    world: OnGcp, changed: str, end: str, told: str
+) -> None:
+    await world.begin()
+    await until(world, lambda: world.effects()[changed] == 1)
+    world.clock.advance(10)
+    world.emulator.tick()
     machine(world)["status"] = "RUNNING"
     await world.settle()
-    assert world.stage() in ("done", "rolled_back", "cancelled")
+    assert world.stage() == end
+    assert told in world.closed_with()
     assert world.truth()[2] == "RUNNING"
     assert world.emulator.complaints == []
 

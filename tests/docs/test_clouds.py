@@ -23,7 +23,7 @@ def test_a_stranger_comes_to_a_registered_job_in_recommend_mode(cloud: str, tmp_
         log = tmp_path / ("aws.log" if cloud == "aws" else "emulator.log")
         person.awaits(f"test $(wc -l < {log}) -ge {2 if cloud == 'aws' else 1}", 60)
         with person.leaves_running(serve, "serve.log"):
-            person.awaits("scaleahead job list", 60)
+            person.awaits("exec 3<>/dev/tcp/127.0.0.1/$SCALEAHEAD_PORT", 60)
             done = person.does(register)
             assert done.returncode == 0, done.stderr
             job = json.loads(person.does("scaleahead job show bert --json").stdout)

@@ -155,7 +155,7 @@ class Emulator:
                     backend.reset()
         self._server = make_server("127.0.0.1", port, self, threaded=True, request_handler=_Quiet)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, name="emulated AWS", daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -245,8 +245,17 @@ class Emulator:
 
     def machines(self) -> list[str]:
         """Name the running machines as their nodes in a cluster do."""
-        found = ec2_backends[DEFAULT_ACCOUNT_ID][self.region].all_instances()
+        with self._lock:
+            self._pass_time(self.region)
+            found = ec2_backends[DEFAULT_ACCOUNT_ID][self.region].all_instances()
         return [f"aws:///{one.placement.zone}/{one.id}" for one in found if one.state == "running"]
+
+    def in_service(self, group: str) -> list[str]:
+        """Name the instances of a group of Auto Scaling that are in service."""
+        with self._lock:
+            self._pass_time(self.region)
+            found = autoscaling_backends[DEFAULT_ACCOUNT_ID][self.region].autoscaling_groups[group].instance_states
+        return [one.instance.id for one in found if one.lifecycle_state == "InService"]
 
     # A request's way.
 

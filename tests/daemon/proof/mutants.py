@@ -91,8 +91,8 @@ MUTANTS = (
     Mutant(
         "a stopped machine counts as rolled back",
         act,
-        'case "running":\n            return Enter("rolled_back", action.rollback_reason)',
-        'case "running" | "stopped":\n            return Enter("rolled_back", action.rollback_reason)',
+        'case "running" if here.offer.id in (action.old.id, action.new.id):\n            return Enter("r',
+        'case "running" | "stopped" if here.offer.id in (action.old.id, action.new.id):\n            return Enter("r',
         ("in place, no capacity", 0),
     ),
     Mutant(

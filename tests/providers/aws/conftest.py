@@ -1,6 +1,7 @@
 """A strict AWS with one running instance in it, and the provider over it."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -47,6 +48,13 @@ class Account:
 
 @pytest.fixture
 def account() -> Iterator[Account]:
+    with opened() as made:
+        yield made
+
+
+@contextmanager
+def opened() -> Iterator[Account]:
+    """Serve an account until the context ends."""
     clock = VirtualClock(NOW)
     emulator = Emulator(clock)
     emulator.start()

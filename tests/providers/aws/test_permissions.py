@@ -1,12 +1,30 @@
 """What the credentials lack is named beforehand, and asking changes nothing."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from providers.base import Subject
 from providers.errors import NotPermitted, ProviderError, Throttled
 from providers.types import LaunchRecipe, Target
 from tests.emulators.aws import MUTATIONS, Fault
-from tests.providers.aws.conftest import Account
+from tests.providers.aws.conftest import Account, opened
+
+
+@pytest.fixture(scope="module")
+def kept() -> Iterator[Account]:
+    with opened() as made:
+        yield made
+
+
+@pytest.fixture
+def account(kept: Account) -> Account:
+    """One for all tests here, as they only ask: nothing is denied any more, and the calls before are forgotten."""
+    kept.wait(60)
+    kept.emulator.denied.clear()
+    kept.emulator.calls.clear()
+    kept.emulator.ask = None
+    return kept
 
 
 def asked(account: Account, changed: bool = True, recipe: bool = True) -> list[str]:
@@ -61,10 +79,12 @@ def test_a_pool_is_looked_at_and_one_that_is_gone_is_not_told_here(account: Acco
     assert account.aws.lacking([Subject(Target("aws", "vm", "i-0123456789abcdef0", "us-east-1a"), None, True)]) == []
 
 
-@pytest.mark.parametrize(("code", "kind"), [("AuthFailure", NotPermitted), ("RequestLimitExceeded", Throttled)])
+@pytest.mark.parametrize(
+    ("code", "kind", "times"), [("AuthFailure", NotPermitted, 1), ("RequestLimitExceeded", Throttled, 4)]
+)
 def test_credentials_that_are_no_good_and_a_busy_cloud_are_told_as_such(
-    account: Account, code: str, kind: type[ProviderError]
+    account: Account, code: str, kind: type[ProviderError], times: int
 ):
-    account.emulator.fault(Fault("DescribeInstances", code, 401, times=9))
+    account.emulator.fault(Fault("DescribeInstances", code, 401, times=times))
     with pytest.raises(kind):
         asked(account)
