@@ -40,6 +40,7 @@ from providers.types import (
 
 FINISHED = "the job has finished"
 WENT_ON = "the job went on before its machine could be taken - it is weighed again"
+STILL_RUNS = "the machine was told to stop and runs: it did not stop in time, or somebody started it again"
 CANNOT_BE_ASKED = "the job cannot be asked for a checkpoint: it serves no prepare route"
 
 _NEED_IT = frozenset({"stopping", "modifying", "starting", "resizing", "verifying", "rolling_back"})
@@ -289,7 +290,10 @@ def _stop(action: Action, cloud: CloudView, job: JobStatus, now: datetime) -> St
                 return Proceed(f"the pre-flight refuses it now: {cloud.fault}")
             if _went_on(action, cloud, job) or _came_back(action, job):
                 return Enter("cancelled", WENT_ON)
-            return _overdue(action, now) or Perform(Stop(action.target))
+            late = _overdue(action, now)
+            if late is not None and isinstance(cloud.pending, Stop):
+                return replace(late, note=STILL_RUNS)
+            return late or Perform(Stop(action.target))
         case "pending" | "stopping" | "unknown":
             return _overdue(action, now) or Wait(f"the machine is {here.state}")
         case "stopped" if action.stopped_by_us:

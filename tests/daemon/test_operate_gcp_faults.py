@@ -126,7 +126,7 @@ async def test_a_machine_that_is_not_shown_for_two_minutes_is_not_given_up(world
 @pytest.mark.parametrize(
     ("changed", "end", "told"),
     [
-        ("stop", "rolled_back", "stopping took too long"),
+        ("stop", "rolled_back", "told to stop and runs: it did not stop in time, or somebody started it again"),
         ("setMachineType", "needs_human", "the machine runs as gcp/us-central1-a/n1-standard-16"),
         ("setMachineResources", "done", "the job is back"),
     ],

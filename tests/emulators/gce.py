@@ -241,8 +241,9 @@ class Emulator(Groups):
 
     def machines(self) -> list[str]:
         """Give the provider ids of the machines that run, as their nodes name them."""
-        self.tick()
-        here = [(zone, name) for (zone, name), one in self.instances.items() if one["status"] == "RUNNING"]
+        with self._lock:
+            self._pass_time()
+            here = [(zone, name) for (zone, name), one in self.instances.items() if one["status"] == "RUNNING"]
         return [f"gce://{self.project}/{zone}/{name}" for zone, name in here]
 
     # A request's way.
