@@ -82,7 +82,7 @@ class Goodput:
         known = _Known.of(situation)
         level, value = situation.settings.moves.payback_quantile, situation.settings.value_of_time_usd_per_hour
         paired = option.saving.quantile(level) - option.saving.mean
-        sure = self._cost(known, situation.stay) - self._cost(known, option) + paired
+        sure = _beaten(option) / known.best(situation.stay)[1] - self._cost(known, option) + paired
         least = PAYBACK_SHARE * (option.move_usd + value * option.pause_seconds / 3600)
         if sure > least:
             return None
@@ -93,8 +93,17 @@ class Goodput:
         return option.objective.mean / known.best(option)[1]
 
     def _rank(self, situation: Situation, known: "_Known", option: Option) -> tuple[bool, bool, float, bool]:
-        unfit = not fits(situation.settings, option)
-        return unfit, not rescues(situation, option), self._cost(known, option), not option.stays
+        unfit, cost = not fits(situation.settings, option), self._cost(known, option)
+        if option.stays:
+            # Where the plan moves now, staying would only put the same move off, by one interval at every turn.
+            planned = [_beaten(other) for other in situation.options[1:] if other.due_seconds == 0]
+            cost = max(cost, max(planned, default=0.0) / known.best(option)[1])
+        return unfit, not rescues(situation, option), cost, not option.stays
+
+
+def _beaten(option: Option) -> float:
+    """The objective of not making a move, in dollars, as its saving counts it."""
+    return option.objective.mean + option.saving.mean
 
 
 class _Known:

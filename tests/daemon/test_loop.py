@@ -337,6 +337,22 @@ async def test_a_silent_job_loses_nothing(scene: Scene) -> None:
     assert scene.mutations() == []
 
 
+@pytest.mark.parametrize("kind", ["cost_per_progress", "cost_per_hour", "goodput", "deadline", "budget"])
+@in_mode("recommend")
+async def test_a_job_on_a_machine_of_four_times_the_price_is_moved_to_the_one_that_does(
+    scene: Scene, kind: str
+) -> None:
+    """A step makes an interval of 10 s, in which a move earns less than it costs; the rest of the job earns it."""
+    scene.policies.write_text(POLICY.replace("cost_per_progress", kind).replace("MODE", "recommend"))
+    assert scene.book.reload() == []
+    await scene.add("bert", target=scene.cloud.add_machine("vm-huge", HUGE.id))
+    for _ in range(3):
+        await scene.say("bert", 6.0)
+        (look,) = await scene.loop.turn(["bert"])
+    assert look.choice is not None
+    assert look.choice.option.offer.id == SMALL.id
+
+
 async def test_an_in_place_plan_shows_up_in_a_look_without_acting(scene: Scene) -> None:
     await scene.add("bert")
     await scene.say("bert", 15.9)
