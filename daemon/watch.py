@@ -92,6 +92,8 @@ class Watch:
         self.rewards = rewards
         self._refused: dict[str, dict[str, tuple[str, datetime]]] = {}
         self._unanswered: dict[str, int] = {}
+        self._here: dict[str, tuple[str, datetime]] = {}
+        self._changed: dict[str, datetime] = {}
         self._shortages: dict[tuple[str, str], datetime] = {}
         self._unscored: dict[str, Forecast] = {}
         self._fleets = Fleets()
@@ -140,6 +142,8 @@ class Watch:
         """Forget a job that was removed: another of its name must not inherit its past."""
         self._refused.pop(job, None)
         self._unanswered.pop(job, None)
+        self._here.pop(job, None)
+        self._changed.pop(job, None)
         self._unscored.pop(job, None)
         self._fleets.forget(job)
         if self.rewards is not None:
@@ -209,6 +213,7 @@ class Watch:
         now = self._clock.now()
         assert look.allocation is not None
         self._sight(look.allocation, now)
+        known = self._noticed(known, look.allocation, now)
         spent = self._store.ledger.spent(look.job.name)
         try:
             found = self._offers(look.job, look.allocation.target)
@@ -230,6 +235,21 @@ class Watch:
         seen = self._situation(look, known, settings, weighed.options, spent, stale, cap)
         shadow = twins[0].options if twins else weighed.options
         return Weighed(replace(look, situation=seen), known, policy, seen, shadow, foretold)
+
+    def _noticed(self, known: Known, here: Allocation, now: datetime) -> Known:
+        """Take a machine that somebody else changed as what the job has; the cooldown runs anew from then on.
+
+        Kept in memory: a change while no daemon ran is taken over without a cooldown.
+        """
+        name, offer = known.job.name, here.offer.id
+        before, seen_at = self._here.get(name, (offer, now))
+        self._here[name] = (offer, now)
+        ours = known.acting or any(moved >= seen_at for moved in known.moves)
+        if offer != before and not ours:
+            self._changed[name] = now
+            self._store.audit.note("somebody", "machine changed", name, {"before": before, "now": offer})
+        changed = self._changed.get(name)
+        return known if changed is None else replace(known, moves=(*known.moves, changed))
 
     def _noted(self, found: Sequence[Look | Weighed]) -> None:
         """Keep what the jobs of fleets cost an hour, so that their cap holds where an intent is committed."""

@@ -126,8 +126,11 @@ async def test_a_machine_that_somebody_deleted_is_neither_made_anew_nor_acted_on
 
 @pytest.mark.fault("C13")
 async def test_a_machine_that_somebody_made_larger_is_what_the_job_has_from_then_on(scene: Scene) -> None:
+    """It is worth less by the hour, and yet not undone at once: the cooldown runs anew."""
     job = await scene.add("bert")
     assert job.target is not None
+    await scene.say("bert", 7.9)
+    await scene.loop.turn(["bert"])
     for call in (Stop(job.target), Modify(job.target, HUGE, "machine_type"), Start(job.target)):
         scene.cloud.meddle(call)
         scene.clock.advance(300)
@@ -138,7 +141,11 @@ async def test_a_machine_that_somebody_made_larger_is_what_the_job_has_from_then
     assert look.allocation.offer.id == HUGE.id
     assert look.choice is not None
     assert look.choice.option.stays
+    assert "cooldown" in {refused.limit for refused in look.choice.rejected}
     assert scene.mutations() == []
+    assert [e[5] for e in scene.store.audit.since(0) if e[3] == "machine changed"] == [
+        {"before": SMALL.id, "now": HUGE.id}
+    ]
 
 
 @pytest.mark.fault("C20")
