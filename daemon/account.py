@@ -131,8 +131,15 @@ def _weighed(decision: Decision) -> _Weighed | None:
 
 
 def _rate(option: Option) -> _Rate:
+    """Hours reach over later planned moves: a machine soon to be left has nearly those of the one it is left for.
+
+    Where the step time itself was recorded, the hours are brought to it; what is not known of them stays beside it.
+    """
     pause = option.pause_seconds / 3600
     hours = (option.hours.mean - pause, option.hours.deciles[0] - pause, option.hours.deciles[8] - pause)
+    if option.factor is not None and math.isfinite(hours[0]) and hours[0] > 0:
+        mean, low, high = (option.factor * part / hours[0] for part in hours)
+        hours = (mean, low, high)
     return _Rate(hours, option.usd_per_hour, option.misfit, option.move_usd)
 
 
@@ -257,8 +264,8 @@ def _move(outcome: Outcome, decision: Decision, charges: Sequence[Charge], histo
     ]  # fmt: skip
     after = [c for c in charges if c.offer == option.offer.id and c.seconds > 0 and c.start >= decision.at]
     now = after[-1].usd / after[-1].seconds * 3600 if after else None
-    hours = option.hours.mean - option.pause_seconds / 3600
-    pace = hours / stay.hours.mean if stay is not None and stay.hours.mean > 0 and math.isfinite(hours) else None
+    new, old = _rate(option).hours[0], _rate(stay).hours[0] if stay is not None else 0.0
+    pace = new / old if old > 0 and math.isfinite(new) else None
     saving = option.saving
     return Move(
         outcome.action, outcome.decision, outcome.at, outcome.stage, decision.current.id, option.offer.id,

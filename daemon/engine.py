@@ -386,17 +386,20 @@ def _options(case: Case, table: _Table, value: Floats, follow: Ints, walk: Seque
     progress = float(case.forecast.steps[-1] - case.forecast.at_step)
     lead = _lead(case)
     surest = _surest(savings, case.settings.moves.payback_quantile)
+    pure = [factor if table.along is None and math.isfinite(factor) else None for factor in table.factor.tolist()]
     rows = zip(
         table.offers, table.routes, dollars, times, objectives, surest, table.usd_per_hour.tolist(), misfit, resources,
-        late, over.tolist(), first_usd[:width].tolist(), table.pause.tolist(), table.stretch.tolist(), strict=True,
+        late, over.tolist(), first_usd[:width].tolist(), table.pause.tolist(), table.stretch.tolist(), pure,
+        strict=True,
     )  # fmt: skip
     made = [
         Option(
             offer, route, _kind(case.current, offer) if o else None, spent, took, worth, saved, hourly,
             spent.mean / progress if progress > 0 else None, unfit, burst if unfit > 0 else None, tardy, dear, move,
             still if o else 0.0, lead if o else 0.0, due.get(o) if o else 0.0, _age_hours(offer, case.now), stretch,
+            pace,
         )
-        for o, (offer, route, spent, took, worth, saved, hourly, unfit, burst, tardy, dear, move, still, stretch)
+        for o, (offer, route, spent, took, worth, saved, hourly, unfit, burst, tardy, dear, move, still, stretch, pace)
         in enumerate(rows)
     ]  # fmt: skip
     rank = (value[case.first] + table.enter).tolist()

@@ -45,7 +45,9 @@ class Option:
     by trajectory, so it is net of the move; zero for staying itself. ``misfit`` is the chance that some
     resource does not fit before the next move away could be complete, ``misfit_resource`` the one that is likeliest.
     ``due_seconds`` is when the plan wants this move to begin (0: now; ``None``: the plan never goes there).
-    ``stretch`` is what interruptions of spot capacity make of one hour on ``offer``; 1 on demand.
+    ``stretch`` is what interruptions of spot capacity make of one hour on ``offer``; 1 on demand. ``factor`` is the
+    step time on ``offer`` over that forecast for the machine the job has, interruptions included; ``None`` where it is
+    not one number (a profile along the forecast) or was not recorded.
     """
 
     offer: Offer
@@ -67,6 +69,7 @@ class Option:
     due_seconds: float | None
     price_age_hours: float
     stretch: float = 1.0
+    factor: float | None = None
 
     @property
     def stays(self) -> bool:

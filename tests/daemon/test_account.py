@@ -90,6 +90,18 @@ def test_the_twin_pays_for_its_moves():
     assert reactive.usd.mean == pytest.approx(5.0 + 7.5 + 0.05)
 
 
+def test_the_pace_promised_is_that_of_the_machines_also_where_staying_is_planned_to_end_soon():
+    """The plan from staying makes the same move one step later, so its hours are nearly the same."""
+    fast = replace(FAST, factor=0.5)
+    made = replace(decided(fast), choice=Choice(fast, "it pays"))
+    assert made.situation is not None
+    soon_left = replace(made.situation.stay, hours=fast.hours, factor=1.0)
+    made = replace(made, situation=replace(made.situation, options=(soon_left, *made.situation.options[1:])))
+    outcome = Outcome("a-1", "d-1", "bert", "done", 75.0, 3.0, 4, "", NOW + timedelta(minutes=10))
+    (move,) = account([ran(1.0, -1.0)], (), [made], [(outcome, made)], EMPTY).moves
+    assert move.promised.pace == pytest.approx(0.5)
+
+
 def test_a_move_stands_beside_what_it_promised():
     made = replace(decided(FAST), choice=Choice(FAST, "it pays"))
     outcome = Outcome("a-1", "d-1", "bert", "done", 75.0, 3.0, 4, "", NOW + timedelta(minutes=10))
